@@ -1,0 +1,192 @@
+"""The settings: environment variables `WALLETQ_…`, read once, validated, frozen.
+
+Sources, first wins: the environment, a file named by `WALLETQ_…_FILE` (for secrets), and
+`.walletq/connection.env` in the working folder, which `walletq up` writes while it runs.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+PREFIX = "WALLETQ_"
+CONNECTION_FILE = Path(".walletq") / "connection.env"
+SECRETS = (
+    "WALLETQ_DATABASE_URL",
+    "WALLETQ_SMTP_URL",
+    "WALLETQ_KAFKA_SASL_USERNAME",
+    "WALLETQ_KAFKA_SASL_PASSWORD",
+    "WALLETQ_KAFKA_SSL_KEY_PASSWORD",
+)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names it and says what to do; exit code 2."""
+
+
+class Settings(BaseModel):
+    """Everything that walletq can be told from outside. Field `x` is the variable `WALLETQ_X`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: str | None = None
+    "Where Kafka is: host:port, several separated by commas."
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+
+    database_url: SecretStr | None = None
+    "Where PostgreSQL is: postgresql://user:password@host:port/database."
+    smtp_url: SecretStr | None = None
+    "Where mail goes: smtp://user:password@host:587 (STARTTLS) or smtps://…:465."
+    mail_from: str = "walletq <deposits@walletq.example>"
+    company_name: str = "walletq"
+
+    member_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
+    "Set: a static member of the consumer group, which has its partitions again at once after a restart."
+    catalogue: Path | None = None
+    "A TOML file with the currencies; the shipped one where it is not set."
+
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,60}$")] = ""
+    "Put before the name of every topic and consumer group, so that several walletqs can share a Kafka."
+    retention_ms: Annotated[int, Field(ge=-1)] = -1
+    "Milliseconds that the topics keep records; -1 is for ever."
+    replication_factor: Annotated[int, Field(ge=1, le=32)] | None = None
+    "Copies of each partition; unset: 3 where there are three brokers, else 1."
+
+    batch_records: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    "The most records that one transaction of the allocator covers."
+    session_timeout_ms: Annotated[int, Field(ge=6_000, le=300_000)] = 10_000
+    "After so many milliseconds without a heartbeat another member takes the partitions over."
+    mail_connections: Annotated[int, Field(ge=1, le=100)] = 8
+    "The most SMTP connections of one mailer, and so the most mails in flight."
+    mail_lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 60
+    "Seconds for which a claimed delivery belongs to its mailer."
+    mail_unknown: Literal["resend", "hold"] = "resend"
+    "What becomes of a mail whose outcome is unknown (connection lost after the final dot)."
+    clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5
+    "Seconds between two looks of the clock at what has expired."
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _hosts_and_ports(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*", value):
+            raise ValueError("expected host:port, several separated by commas")
+        return value
+
+    @field_validator("database_url", "smtp_url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        schemes = ("postgresql", "postgres", "smtp", "smtps")
+        url = urlsplit(value.get_secret_value())
+        if url.scheme not in schemes or not (url.hostname or url.query):
+            raise ValueError("expected a URL such as postgresql://user@host:5432/walletq or smtp://host:587")
+        _ = url.port  # raises ValueError where it is not a number
+        return value
+
+    @field_validator("mail_from", "company_name")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value.strip() or any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise ValueError("expected text on one line")
+        return value
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> "Settings":
+        if self.kafka_security_protocol.startswith("SASL") and (
+            self.kafka_sasl_username is None or self.kafka_sasl_password is None
+        ):
+            raise ValueError(
+                f"WALLETQ_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                "WALLETQ_KAFKA_SASL_USERNAME and WALLETQ_KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    def need_kafka(self) -> str:
+        """The bootstrap servers, or SettingsError where none are set."""
+        return _needed("WALLETQ_KAFKA_BOOTSTRAP_SERVERS", self.kafka_bootstrap_servers, "host:9092")
+
+    def need_database(self) -> str:
+        """The database's URL, or SettingsError where none is set."""
+        value = self.database_url.get_secret_value() if self.database_url else None
+        return _needed("WALLETQ_DATABASE_URL", value, "postgresql://user:password@host:5432/walletq")
+
+    def need_smtp(self) -> str:
+        """The mail server's URL, or SettingsError where none is set."""
+        value = self.smtp_url.get_secret_value() if self.smtp_url else None
+        return _needed("WALLETQ_SMTP_URL", value, "smtp://host:587")
+
+
+def _needed(name: str, value: str | None, example: str) -> str:
+    if value is None:
+        raise SettingsError(
+            f"{name} is not set. Start `walletq up` in this folder, or say where the server is: {name}={example}"
+        )
+    return value
+
+
+def read_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read the settings once.
+
+    Args:
+        environ: the environment; `os.environ` where it is left out.
+        folder: where `.walletq/connection.env` is looked for; the working folder where it is left out.
+
+    Raises:
+        SettingsError: names the variable, what is wrong with it and what is expected.
+    """
+    environ = os.environ if environ is None else environ
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    given = {key: value for key, value in environ.items() if key in known and value != ""}
+    for key in SECRETS:
+        if path := environ.get(key + "_FILE"):
+            if key in given:
+                raise SettingsError(f"{key} and {key}_FILE are both set; keep one")
+            given[key] = _read_secret(key + "_FILE", Path(path))
+    for key, value in read_connection_file((folder or Path()) / CONNECTION_FILE).items():
+        if key in known:
+            given.setdefault(key, value)
+    try:
+        return Settings.model_validate({known[key]: value for key, value in given.items()})
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def read_connection_file(path: Path) -> dict[str, str]:
+    """The variables in a `connection.env`: NAME=value lines, # comments. Empty where there is no file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"{variable} names {path}, which cannot be read: {reason}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
+        lines.append(name + problem["msg"].removeprefix("Value error, "))
+    return "\n".join(lines)
