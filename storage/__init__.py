@@ -1,0 +1,1 @@
+"""Where state is kept: PostgreSQL (connections, migrations, named SQL) and Kafka (client options, topics)."""

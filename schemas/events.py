@@ -1,0 +1,228 @@
+"""The events on `order-status` and `wallet-notifications`: one discriminated union on `type`.
+
+Within a type only optional fields are ever added; a breaking change is a new `type`. Unknown fields are ignored.
+"""
+
+import json
+from typing import Annotated, Any, Literal, NamedTuple
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.fields import AddressText, Amount, Email, EventId, FreeText, Identifier, Locale, Name, Time
+
+Status = Literal["pending", "paid", "processing", "completed", "cancelled", "failed"]
+FINAL = frozenset({"completed", "cancelled", "failed"})
+PAYMENT_TIMEOUT = "payment_timeout"
+CANCEL_REASONS = (
+    "client_not_responding",
+    "incorrect_data",
+    PAYMENT_TIMEOUT,
+    "technical_issue",
+    "client_request",
+    "other",
+)
+"""The known reasons of a cancellation. Others are taken too: a release is never refused for form."""
+
+_MODEL = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Recipient(BaseModel):
+    """Who gets the mail."""
+
+    model_config = _MODEL
+
+    email: Email
+    locale: Locale = "en"
+
+
+class OrderStatusChanged(BaseModel):
+    """An order has a new status. `pending` needs amount and recipient; a final status needs no more than
+    type, currency, order_id and status."""
+
+    model_config = ConfigDict(
+        **_MODEL,
+        json_schema_extra={
+            "allOf": [
+                {
+                    "if": {"properties": {"status": {"enum": ["pending", "paid", "processing"]}}},
+                    "then": {"required": ["event_id", "occurred_at"]},
+                },
+                {
+                    "if": {"properties": {"status": {"const": "pending"}}},
+                    "then": {"required": ["amount", "recipient"]},
+                },
+            ]
+        },
+    )
+
+    type: Literal["order_status_changed"]
+    event_id: EventId | None = None
+    order_id: Identifier
+    currency: Name
+    network: Name | None = None
+    status: Status
+    amount: Amount | None = None
+    recipient: Recipient | None = None
+    expires_at: Time | None = None
+    reason: FreeText | None = None
+    actor: FreeText | None = None
+    occurred_at: Time | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_status_needs(self) -> "OrderStatusChanged":
+        if self.status in FINAL:
+            return self
+        missing = [name for name in ("event_id", "occurred_at") if getattr(self, name) is None]
+        if self.status == "pending":
+            missing += [name for name in ("amount", "recipient") if getattr(self, name) is None]
+        if missing:
+            raise PydanticCustomError(
+                "missing_for_status",
+                "status {status} needs {fields}",
+                {"status": self.status, "fields": ", ".join(missing)},
+            )
+        return self
+
+
+class WalletAdded(BaseModel):
+    """A wallet joins its pool, or comes back to it."""
+
+    model_config = _MODEL
+
+    type: Literal["wallet_added"]
+    event_id: EventId
+    currency: Name
+    network: Name | None = None
+    address: AddressText
+    actor: FreeText | None = None
+    occurred_at: Time
+
+
+class WalletRetired(BaseModel):
+    """A wallet leaves its pool: at once where it is free, else when its order ends."""
+
+    model_config = _MODEL
+
+    type: Literal["wallet_retired"]
+    event_id: EventId
+    currency: Name
+    network: Name | None = None
+    address: AddressText
+    reason: FreeText | None = None
+    actor: FreeText | None = None
+    occurred_at: Time
+
+
+class WalletCooled(BaseModel):
+    """The cooling that the release of this assignment began is over."""
+
+    model_config = _MODEL
+
+    type: Literal["wallet_cooled"]
+    event_id: EventId
+    currency: Name
+    network: Name | None = None
+    address: AddressText
+    assignment_id: UUID
+    occurred_at: Time
+
+
+Event = OrderStatusChanged | WalletAdded | WalletRetired | WalletCooled
+"""Every event on `order-status`."""
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+class WalletAssigned(BaseModel):
+    """The notification: an order has its wallet. No recipient in it: the mailer takes that from the database."""
+
+    model_config = _MODEL
+
+    type: Literal["wallet_assigned"] = "wallet_assigned"
+    notification_id: UUID
+    order_id: Identifier
+    currency: Name
+    network: Name
+    address: AddressText
+    amount: Amount
+    waited: bool
+    assigned_at: Time
+    expires_at: Time
+
+
+class InvalidEvent(ValueError):
+    """The bytes are no event. The message names the fields and what was expected, without their content."""
+
+
+class Parsed(NamedTuple):
+    """An event, and how many invalid fields of a final status were left out of it."""
+
+    event: Event
+    dropped_fields: int = 0
+
+
+def event_uuid(topic: str, partition: int, offset: int) -> UUID:
+    """The id of what an event makes: uuid5 (RFC 9562) of its place in the log, so that replay gives it again."""
+    return uuid5(NAMESPACE_URL, f"walletq:{topic}/{partition}/{offset}")
+
+
+def parse_event(value: bytes | None) -> Parsed:
+    """Read an event strictly; of a final status, leave invalid fields out that it does not need.
+
+    Raises:
+        InvalidEvent: not JSON (RFC 8259, UTF-8), or not one of the events.
+    """
+    if not value:
+        raise InvalidEvent("the record has no value")
+    try:
+        event = EVENT.validate_json(value)
+        # JSON has no NaN and no Infinity; pydantic's parser takes them in fields that no model reads.
+        if (b"NaN" in value or b"Infinity" in value) and not _is_final(event):
+            orjson.loads(value)
+    except ValidationError as error:
+        if (parsed := _final_status_without_invalid_fields(value)) is not None:
+            return parsed
+        raise InvalidEvent(_explain(error)) from None
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent(f"not JSON: {error.msg}") from None
+    return Parsed(event)
+
+
+def _is_final(event: Event) -> bool:
+    return isinstance(event, OrderStatusChanged) and event.status in FINAL
+
+
+def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:
+    """A release is never refused for form. None where the bytes are no final status, or lack what it needs."""
+    try:
+        # The standard library reads what stricter parsers refuse: NaN, lone surrogates, numbers of any length.
+        fields: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or fields.get("type") != "order_status_changed":
+        return None
+    if not isinstance(fields.get("status"), str) or fields["status"] not in FINAL:
+        return None
+    fields = {name: fields[name] for name in OrderStatusChanged.model_fields if name in fields}
+    dropped = 0
+    while True:
+        try:
+            return Parsed(OrderStatusChanged.model_validate(fields), dropped)
+        except ValidationError as error:
+            invalid = {str(problem["loc"][0]) for problem in error.errors(include_input=False, include_url=False)}
+            if invalid & {"order_id", "currency"}:
+                return None
+            fields = {name: content for name, content in fields.items() if name not in invalid}
+            dropped += len(invalid)
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
+        # The first place is the union's tag; keys of ours only, so nothing of the input is repeated.
+        where = ".".join(str(place) for place in problem["loc"][1:])
+        problems.append(f"{where}: {problem['msg']}" if where else problem["msg"])
+    text = "; ".join(problems)[:500]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,93 @@
+"""Connections to PostgreSQL."""
+
+import asyncio
+from typing import Literal
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from storage.errors import ServerUnreachable
+
+Role = Literal["walletq_allocator", "walletq_mailer", "walletq_operator"]
+
+# A stopped owner must not hold locks for longer than Kafka takes to give its partitions to another.
+IDLE_IN_TRANSACTION_MS = 3_000
+CONNECT_SECONDS = 5.0
+
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"SQLSTATE classes 22 and 23: the record itself is what the database does not take. Look for these first."
+AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"Everything else: the database is away, and to be tried again."
+
+
+async def connect(url: str, role: Role | None = None, *, application: str = "walletq") -> asyncpg.Connection:
+    """One connection, with the session settings that walletq relies on.
+
+    Args:
+        url: postgresql://…
+        role: one of walletq's roles; the session drops to it where its user may.
+        application: the name that pg_stat_activity shows.
+
+    Raises:
+        ServerUnreachable: names the host and WALLETQ_DATABASE_URL; never the password.
+    """
+    try:
+        connection = await asyncpg.connect(
+            url,
+            timeout=CONNECT_SECONDS,
+            server_settings=_session(application),
+        )
+        await _take_role(connection, role)
+    except (*AWAY, ValueError) as error:
+        raise unreachable(url, error) from error
+    return connection
+
+
+async def create_pool(url: str, role: Role | None = None, *, size: int, application: str) -> asyncpg.Pool:
+    """A pool of such connections, opened as they are needed.
+
+    Raises:
+        ServerUnreachable: as `connect`.
+    """
+
+    async def prepare(connection: asyncpg.Connection) -> None:
+        await _take_role(connection, role)
+
+    try:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            init=prepare,
+            server_settings=_session(application),
+        )
+    except (*AWAY, ValueError) as error:
+        raise unreachable(url, error) from error
+
+
+def unreachable(url: str, error: BaseException) -> ServerUnreachable:
+    """`error` as one that names the server and the setting, without the password."""
+    parts = urlsplit(url)
+    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    reason = "it does not answer" if isinstance(error, asyncio.TimeoutError) else str(error) or type(error).__name__
+    return ServerUnreachable("PostgreSQL", where, "WALLETQ_DATABASE_URL", reason.splitlines()[0].rstrip("."))
+
+
+def _session(application: str) -> dict[str, str]:
+    return {
+        "application_name": application,
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+        "timezone": "UTC",
+        "default_transaction_isolation": "read committed",
+    }
+
+
+async def _take_role(connection: asyncpg.Connection, role: Role | None) -> None:
+    """Drop to the role's privileges where the session's user is a member of it, or a superuser."""
+    if role is not None:
+        await connection.execute(
+            "SELECT set_config('role', $1, false) FROM pg_roles"
+            " WHERE rolname = $1 AND pg_has_role(session_user, rolname, 'SET')",
+            role,
+        )

@@ -1,0 +1,80 @@
+"""How every client of ours connects to Kafka."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from schemas.settings import Settings, SettingsError
+from storage.errors import ServerUnreachable
+
+# Records on order-status may be as large as the broker takes (1 MiB by default, with its batch's header).
+MAX_FETCH_BYTES = 4 * 1024 * 1024
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """The options that producers, consumers and admin clients of aiokafka share.
+
+    Raises:
+        SettingsError: no servers are set, or a certificate cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.need_kafka(),
+        "security_protocol": settings.kafka_security_protocol,
+        "retry_backoff_ms": 100,
+        "request_timeout_ms": 10_000,
+        "metadata_max_age_ms": 30_000,
+    }
+    if "SSL" in settings.kafka_security_protocol:
+        options["ssl_context"] = _ssl_context(settings)
+    if settings.kafka_sasl_password is not None and "SASL" in settings.kafka_security_protocol:
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        options["sasl_plain_password"] = settings.kafka_sasl_password.get_secret_value()
+    return options
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        if settings.kafka_ssl_certfile:
+            password = settings.kafka_ssl_key_password
+            context.load_cert_chain(
+                settings.kafka_ssl_certfile,
+                settings.kafka_ssl_keyfile,
+                password.get_secret_value() if password else None,
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"WALLETQ_KAFKA_SSL_CAFILE, _CERTFILE or _KEYFILE cannot be used: {error.strerror or error}"
+        ) from None
+    return context
+
+
+@asynccontextmanager
+async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client.
+
+    Raises:
+        ServerUnreachable: names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        try:
+            async with asyncio.timeout(10):
+                await admin.start()
+        except (KafkaError, OSError, asyncio.TimeoutError) as error:
+            raise unreachable(settings, error) from error
+        yield admin
+    finally:
+        await admin.close()
+
+
+def unreachable(settings: Settings, error: BaseException) -> ServerUnreachable:
+    """`error` as one that names the servers and the setting."""
+    reason = str(error) or "it does not answer"
+    return ServerUnreachable("Kafka", settings.need_kafka(), "WALLETQ_KAFKA_BOOTSTRAP_SERVERS", reason.rstrip("."))
