@@ -27,10 +27,7 @@ async def create_topics(settings: Settings) -> list[str]:
     """
     async with admin_client(settings) as admin:
         copies = settings.replication_factor or (3 if len(await _brokers(admin)) >= 3 else 1)
-        created = []
-        for topic in topics(settings):
-            if await _create(admin, topic, copies):
-                created.append(topic.name)
+        created = [topic.name for topic in topics(settings) if await _create(admin, topic, copies)]
         await _wait_for_leaders(admin, [topic.name for topic in topics(settings)])
         return created
 
