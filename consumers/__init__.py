@@ -1,0 +1,1 @@
+"""The two consumers: the allocator, which assigns wallets, and the mailer, which tells the customers."""

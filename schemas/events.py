@@ -4,6 +4,7 @@ Within a type only optional fields are ever added; a breaking change is a new `t
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -26,6 +27,9 @@ CANCEL_REASONS = (
 )
 """The known reasons of a cancellation. Others are taken too: a release is never refused for form."""
 
+_BRACKETS = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+_DEEPEST = 500
+
 _MODEL = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
@@ -35,7 +39,8 @@ class Recipient(BaseModel):
     model_config = _MODEL
 
     email: Email
-    locale: Locale = "en"
+    locale: Locale | None = None
+    "English where it is left out."
 
 
 class OrderStatusChanged(BaseModel):
@@ -196,10 +201,12 @@ def _is_final(event: Event) -> bool:
 
 def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:
     """A release is never refused for form. None where the bytes are no final status, or lack what it needs."""
+    if _nesting(value) > _DEEPEST:
+        return None
     try:
         # The standard library reads what stricter parsers refuse: NaN, lone surrogates, numbers of any length.
-        fields: Any = json.loads(value)
-    except (ValueError, RecursionError):
+        fields: Any = json.loads(value.decode(), parse_int=float)
+    except ValueError:  # UnicodeDecodeError is one
         return None
     if not isinstance(fields, dict) or fields.get("type") != "order_status_changed":
         return None
@@ -216,6 +223,18 @@ def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:
                 return None
             fields = {name: content for name, content in fields.items() if name not in invalid}
             dropped += len(invalid)
+
+
+def _nesting(value: bytes) -> int:
+    """How deep brackets are nested: where the parser gives up must not depend on the interpreter's stack."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(value):
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _explain(error: ValidationError) -> str:

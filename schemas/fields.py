@@ -13,7 +13,7 @@ PRINTABLE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"  # JSON text holds no lone surrogates; w
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
 "1–64 printable characters."
-Name = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=PRINTABLE)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE)]
 "A currency's or a network's code; whether it exists the catalogue says."
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PRINTABLE)]
 FreeText = Annotated[str, StringConstraints(max_length=200, pattern=PRINTABLE)]
@@ -47,7 +47,9 @@ Time = Annotated[datetime, _Rfc3339()]
 # What this takes the library takes too, and leaves as it is (a property test holds them together); it saves
 # the library's time, a good part of a record's, on nearly every address there is.
 _PLAIN_EMAIL = re.compile(
-    r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@(?:[a-z0-9](?:[a-z0-9]{0,30}[a-z0-9])?\.)+[a-z]{2,12}", re.ASCII
+    r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@(?:[a-z0-9](?:[a-z0-9]{0,30}[a-z0-9])?\.)+"
+    r"(?!arpa$|invalid$|local$|localhost$|onion$)[a-z]{2,12}",
+    re.ASCII,
 )
 
 
@@ -56,10 +58,10 @@ def _email(text: str) -> str:
         return text
     try:
         # Whether a domain can be reached is the mail server's business, not a reason to refuse an order.
-        checked = validate_email(text, check_deliverability=False, globally_deliverable=False)
+        checked = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise PydanticCustomError("email", "{reason}", {"reason": _without_input(error)}) from None
-    if "." not in checked.domain and checked.domain != "localhost":
+    if "." not in checked.domain:
         raise PydanticCustomError("email", "the domain has no dot")
     return checked.normalized
 

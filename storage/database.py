@@ -1,6 +1,7 @@
 """Connections to PostgreSQL."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,13 +21,22 @@ AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceE
 "Everything else: the database is away, and to be tried again."
 
 
-async def connect(url: str, role: Role | None = None, *, application: str = "walletq") -> asyncpg.Connection:
+async def connect(
+    url: str,
+    role: Role | None = None,
+    *,
+    application: str = "walletq",
+    parameters: Mapping[str, str] | None = None,
+    command_seconds: float | None = None,
+) -> asyncpg.Connection:
     """One connection, with the session settings that walletq relies on.
 
     Args:
         url: postgresql://…
         role: one of walletq's roles; the session drops to it where its user may.
         application: the name that pg_stat_activity shows.
+        parameters: further parameters of the session.
+        command_seconds: the longest that one statement may take; asyncio.TimeoutError beyond it.
 
     Raises:
         ServerUnreachable: names the host and WALLETQ_DATABASE_URL; never the password.
@@ -35,7 +45,8 @@ async def connect(url: str, role: Role | None = None, *, application: str = "wal
         connection = await asyncpg.connect(
             url,
             timeout=CONNECT_SECONDS,
-            server_settings=_session(application),
+            command_timeout=command_seconds,
+            server_settings=_session(application) | dict(parameters or {}),
         )
         await _take_role(connection, role)
     except (*AWAY, ValueError) as error:

@@ -27,7 +27,7 @@ async def create_topics(settings: Settings) -> list[str]:
     """
     async with admin_client(settings) as admin:
         copies = settings.replication_factor or (3 if len(await _brokers(admin)) >= 3 else 1)
-        created = [topic.name for topic in topics(settings) if await _create(admin, topic, copies)]
+        created = await _create(admin, topics(settings), copies)
         await _wait_for_leaders(admin, [topic.name for topic in topics(settings)])
         return created
 
@@ -52,6 +52,16 @@ async def check_topics(settings: Settings) -> list[str]:
         return problems
 
 
+async def existing_topics(settings: Settings) -> set[str]:
+    """The names of all topics that are there.
+
+    Raises:
+        ServerUnreachable: Kafka does not answer.
+    """
+    async with admin_client(settings) as admin:
+        return {topic["topic"] for topic in await _describe(admin)}
+
+
 async def cluster_id(settings: Settings) -> str:
     """The id of the Kafka cluster: offsets mean something only together with it.
 
@@ -62,18 +72,18 @@ async def cluster_id(settings: Settings) -> str:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
-async def _create(admin: AIOKafkaAdminClient, topic: Topic, copies: int) -> bool:
-    settings = dict(topic.settings)
-    if copies >= 3:
-        settings["min.insync.replicas"] = "2"
-    wanted = NewTopic(topic.name, topic.partitions, copies, topic_configs=settings)
-    response = await admin.create_topics([wanted], timeout_ms=10_000)
-    _, code, message = response.topic_errors[0]
-    if code == TopicAlreadyExistsError.errno:
-        return False
-    if code != 0:
-        raise WalletqError(f"Kafka refuses the topic {topic.name}: {message or for_code(code).__name__}")
-    return True
+async def _create(admin: AIOKafkaAdminClient, wanted: list[Topic], copies: int) -> list[str]:
+    """The names of those that were not there yet. One request: each is a round trip through the controller's log."""
+    settings = {"min.insync.replicas": "2"} if copies >= 3 else {}
+    new = [NewTopic(topic.name, topic.partitions, copies, topic_configs=topic.settings | settings) for topic in wanted]
+    response = await admin.create_topics(new, timeout_ms=10_000)
+    created = []
+    for name, code, message in response.topic_errors:
+        if code == 0:
+            created.append(name)
+        elif code != TopicAlreadyExistsError.errno:
+            raise WalletqError(f"Kafka refuses the topic {name}: {message or for_code(code).__name__}")
+    return created
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, wanted: list[str]) -> None:

@@ -79,15 +79,17 @@ CREATE TABLE wallets (
     status                text    NOT NULL,
     free_place            bigint,                  -- the offset that freed it: the free list is in this order
     order_id              text,                    -- the order that holds it
+    assigned_offset       bigint,                  -- the event since which it is held: names the open assignment
     retiring              boolean NOT NULL DEFAULT false,  -- occupied, and leaves when its order ends
     cooling_assignment_id uuid,                    -- the assignment whose release began the cooling
     cooling_until         timestamptz,             -- when the clock may end the cooling
-    added_offset          bigint  NOT NULL,
+    added_offset          bigint  NOT NULL,        -- the last event that added it or brought it back
     retired_offset        bigint,                  -- the last event that retired it
     PRIMARY KEY (currency, network, address),
     CONSTRAINT wallet_status_is_known CHECK (status IN ('available', 'occupied', 'cooling', 'retired')),
     CONSTRAINT available_wallet_has_a_place CHECK ((status = 'available') = (free_place IS NOT NULL)),
-    CONSTRAINT occupied_wallet_has_an_order CHECK ((status = 'occupied') = (order_id IS NOT NULL)),
+    CONSTRAINT occupied_wallet_has_an_order
+        CHECK ((status = 'occupied') = (order_id IS NOT NULL) AND (status = 'occupied') = (assigned_offset IS NOT NULL)),
     CONSTRAINT cooling_wallet_knows_since_which_assignment
         CHECK ((status = 'cooling') = (cooling_assignment_id IS NOT NULL)
                AND (status = 'cooling') = (cooling_until IS NOT NULL)),

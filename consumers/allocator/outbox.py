@@ -1,0 +1,147 @@
+"""The outbox: publishes what is committed, in offset order, and knows when all of it is acknowledged."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from consumers.allocator.state import Notification
+from consumers.allocator.store import KeptDeadLetter
+from schemas.topics import (
+    HEADER_LENGTH,
+    HEADER_MESSAGE,
+    HEADER_OFFSET,
+    HEADER_PARTITION,
+    HEADER_REASON,
+    HEADER_SHA256,
+    HEADER_TIMESTAMP,
+    HEADER_TOPIC,
+    Names,
+)
+
+Headers = list[tuple[str, bytes]]
+
+
+class Message(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Outbox:
+    """Publishes through one idempotent producer, which the partitions of a process share."""
+
+    def __init__(self, client_options: dict[str, Any], names: Names) -> None:
+        self._client_options = client_options
+        self._names = names
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def publish(self, partition: int, kept: Iterable[Notification | KeptDeadLetter]) -> None:
+        """Publish in this order, and wait until the brokers have acknowledged everything.
+
+        Args:
+            partition: where the records come from, on the orders' topic.
+
+        Raises:
+            KafkaError: some of it may be published and some not; read it from the database and publish it again.
+        """
+        messages = [
+            notification_message(self._names, item)
+            if isinstance(item, Notification)
+            else dead_letter_message(self._names.orders, partition, item)
+            for item in kept
+        ]
+        if not messages:
+            return
+        producer = await self._started()
+        try:
+            sent = [
+                await producer.send(message.topic, message.value, message.key, headers=message.headers)
+                for message in messages
+            ]
+            await asyncio.wait(sent)
+            for acknowledgement in sent:
+                acknowledgement.result()
+        except BaseException:
+            # After a failure a producer's sequence may have a hole: the next publish begins with a new one.
+            if self._producer is producer:
+                self._producer = None
+                await asyncio.shield(_stop(producer))
+            raise
+
+    async def close(self) -> None:
+        """Stop the producer."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._client_options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=262_144
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    # A producer that lost its broker waits for it while it stops; nobody needs what it still holds.
+    try:
+        async with asyncio.timeout(2):
+            await producer.stop()
+    except TimeoutError:
+        await producer.client.close()
+
+
+def notification_message(names: Names, notification: Notification) -> Message:
+    """The notification of an assignment: the same bytes, whether it comes from memory or from the database."""
+    assignment = notification.assignment
+    value = orjson.dumps(
+        {
+            "type": "wallet_assigned",
+            "notification_id": assignment.assignment_id,
+            "order_id": assignment.order_id,
+            "currency": assignment.currency,
+            "network": assignment.network,
+            "address": assignment.address,
+            "amount": notification.amount,
+            "waited": assignment.waited,
+            "assigned_at": assignment.assigned_at,
+            "expires_at": notification.expires_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    headers = [("traceparent", notification.traceparent.encode())] if notification.traceparent else []
+    return Message(names.notifications, assignment.order_id.encode(), value, headers)
+
+
+def dead_letter_message(topic: str, partition: int, kept: KeptDeadLetter) -> Message:
+    """A refused record: its own key and bytes, with why it was refused and where it came from as headers."""
+    headers: Headers = [
+        (HEADER_REASON, kept.reason.encode()),
+        (HEADER_MESSAGE, kept.message.encode()),
+        (HEADER_TOPIC, topic.encode()),
+        (HEADER_PARTITION, str(partition).encode()),
+        (HEADER_OFFSET, str(kept.offset).encode()),
+        (HEADER_TIMESTAMP, str(round(kept.record_at.timestamp() * 1000)).encode()),
+    ]
+    if kept.value is None and kept.value_length is not None:
+        headers += [
+            (HEADER_LENGTH, str(kept.value_length).encode()),
+            (HEADER_SHA256, (kept.value_sha256 or "").encode()),
+        ]
+    if kept.traceparent:
+        headers.append(("traceparent", kept.traceparent.encode()))
+    return Message(Names.dead_letters(topic), kept.key, kept.value, headers)

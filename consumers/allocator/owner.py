@@ -1,0 +1,224 @@
+"""The owner of one partition: takes its place, processes what is fetched from there, publishes what is committed."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+import structlog
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from consumers.allocator.decide import decide
+from consumers.allocator.outbox import Outbox
+from consumers.allocator.reading import Reader, Record
+from consumers.allocator.state import Entry, Reason, Refusal
+from consumers.allocator.store import Batch, Store
+from consumers.errors import Fenced, LogDoesNotFit
+from consumers.places import RESTORE, Log, Place, check_log_fits
+from schemas.catalogue import Catalogue
+from storage.database import AWAY, REFUSED
+from storage.errors import ServerUnreachable
+
+log = structlog.get_logger(__name__)
+
+# A place that is gone, a database or a broker that is away: each is answered by taking the place again.
+RETRIED = (Fenced, ServerUnreachable, KafkaError, *AWAY)
+IDLE_SECONDS = 0.1
+"After so long without a record the watermark is noted without a batch."
+PATIENCE_SECONDS = 10
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Source(Protocol):
+    """The partition's log, as its owner reads it."""
+
+    async def describe(self) -> Log:
+        """What Kafka says of the partition now."""
+        ...
+
+    def seek(self, offset: int) -> None:
+        """Let the next fetch begin at this offset."""
+        ...
+
+    async def fetch(self, most: int, seconds: float) -> Sequence[Record]:
+        """The next committed records, in offset order; none where none came within the time."""
+        ...
+
+
+class Owner:
+    """Owns a partition from `run` until it is stopped."""
+
+    def __init__(
+        self, store: Store, source: Source, outbox: Outbox, catalogue: Catalogue, *, batch_records: int
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._outbox = outbox
+        self._catalogue = catalogue
+        self._batch_records = batch_records
+        self._log = log.bind(topic=store.topic, partition=store.partition)
+        self._stopping = asyncio.Event()
+        self.next_offset: int | None = None
+        "The owner's place: the first record that is not yet applied. None until it is taken."
+        self._reader = Reader(catalogue, store.partition, 1)
+        self._published_offset = 0
+        self._noted_offset = 0
+
+    async def run(self) -> None:
+        """Process the partition until `stop`, through outages of the servers.
+
+        Raises:
+            LogDoesNotFit: the log and the database are not of the same history.
+        """
+        try:
+            while not self._stopping.is_set():
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(RETRIED),
+                    wait=wait_random_exponential(multiplier=0.1, max=2),
+                    before_sleep=self._tell,
+                    sleep=self._sleep,
+                ):
+                    with attempt:
+                        if self._stopping.is_set():
+                            return
+                        await self._take_place()
+                try:
+                    await self._process_until_stopped()
+                except RETRIED as error:
+                    self._log.warning("place_lost", error=_name(error))
+        finally:
+            await self._store.close()
+
+    def stop(self) -> None:
+        """Let `run` return once the batch in hand is applied and published."""
+        self._stopping.set()
+
+    async def _take_place(self) -> None:
+        """Read the place, check that it is one in this log, and publish again what may not be published."""
+        description = await self._source.describe()
+        place = await self._store.take_place(description.partition_count, description.cluster_id)
+        await self._check(place, description)
+        self._reader = Reader(self._catalogue, self._store.partition, place.partition_count)
+        self._published_offset = self._noted_offset = place.published_offset
+        self.next_offset = place.next_offset
+        if place.published_offset < place.next_offset:
+            # Whoever owned the partition before may have committed and then not lived to publish.
+            unpublished = [item async for item in self._store.unpublished(place.published_offset, place.next_offset)]
+            await self._outbox.publish(self._store.partition, unpublished)
+            self._published_offset = place.next_offset
+            self._log.info("outbox_published_again", records=len(unpublished))
+        self._source.seek(place.next_offset)
+        self._log.info("place_taken", next_offset=place.next_offset)
+
+    async def _check(self, place: Place, found: Log) -> None:
+        """A broker that has just come back may show an end that is too low for some seconds."""
+        for _ in range(PATIENCE_SECONDS):
+            try:
+                check_log_fits(*self._names, place, found)
+                return
+            except LogDoesNotFit as error:
+                self._log.warning("log_does_not_fit", found=error.found)
+                await self._sleep(1.0)
+                found = await self._source.describe()
+        check_log_fits(*self._names, place, found)
+
+    async def _process_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            behind = self._noted_offset < self._published_offset
+            records = await self._unless_stopped(
+                self._source.fetch(self._batch_records, IDLE_SECONDS if behind else 1.0)
+            )
+            if records:
+                for run in _runs(records):
+                    await self._process(self._batch([self._reader.read(record) for record in run]))
+            elif behind:
+                await self._note_published()
+        if self._noted_offset < self._published_offset:
+            await self._note_published()
+
+    def _batch(self, entries: list[Entry]) -> Batch:
+        start = self.next_offset
+        assert start is not None
+        if entries[0].offset < start:
+            raise LogDoesNotFit(
+                *self._names, f"a record at offset {entries[0].offset} came after the place {start}", RESTORE
+            )
+        return Batch(start, entries[-1].offset + 1, entries)
+
+    async def _process(self, batch: Batch) -> None:
+        try:
+            state = await self._store.gather(batch.entries)
+            changes = decide(state, batch.entries, self._catalogue, *self._names)
+            dead_letters = await self._store.apply(batch, changes, self._published_offset)
+        except REFUSED as error:
+            await self._halve(batch, error)
+            return
+        self.next_offset = batch.end
+        self._noted_offset = self._published_offset
+        await self._outbox.publish(self._store.partition, [*changes.notifications, *dead_letters])
+        self._published_offset = batch.end
+
+    async def _halve(self, batch: Batch, error: BaseException) -> None:
+        """Find the record that the database refuses; the others are processed."""
+        entries = batch.entries
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            await self._process(self._batch(entries[:middle]))
+            await self._process(self._batch(entries[middle:]))
+            return
+        refusal = Refusal(Reason.STORAGE_REFUSED, f"the database refuses the record: {_name(error)}")
+        if entries[0].refusal is not None and entries[0].refusal.reason is Reason.STORAGE_REFUSED:
+            raise error  # it refuses the dead letter too: that is no matter of the record
+        self._log.error("record_refused", offset=entries[0].offset, error=_name(error))
+        await self._process(batch._replace(entries=[entries[0]._replace(refusal=refusal)]))
+
+    async def _note_published(self) -> None:
+        await self._store.note_published(self._published_offset)
+        self._noted_offset = self._published_offset
+
+    @property
+    def _names(self) -> tuple[str, int]:
+        return self._store.topic, self._store.partition
+
+    async def _unless_stopped(self, fetch: Awaitable[Sequence[Record]]) -> Sequence[Record]:
+        fetching = asyncio.ensure_future(fetch)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return fetching.result() if fetching.done() else []
+        finally:
+            fetching.cancel()
+            stopping.cancel()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log.warning("place_not_taken", attempt=state.attempt_number, error=_name(error))
+
+
+def _runs(records: Sequence[Record]) -> list[Sequence[Record]]:
+    """The records in runs of a few MB at most: one record at least, however large."""
+    if sum(len(record.value or b"") for record in records) <= MAX_BATCH_BYTES:
+        return [records]
+    runs: list[list[Record]] = [[]]
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if runs[-1] and size + length > MAX_BATCH_BYTES:
+            runs.append([])
+            size = 0
+        runs[-1].append(record)
+        size += length
+    return list(runs)
+
+
+def _name(error: BaseException | None) -> str:
+    """What an error says, on one line; drivers put a record's content into `detail`, which stays out."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,307 @@
+"""The allocator's state in PostgreSQL, as one owner of one partition reads and writes it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from consumers.allocator.state import (
+    Assignment,
+    Changes,
+    DeadLetter,
+    Entry,
+    Notification,
+    Order,
+    OrderKey,
+    Pool,
+    State,
+    Wallet,
+    WalletKey,
+)
+from consumers.errors import Fenced
+from consumers.places import Place
+from schemas.catalogue import Catalogue
+from schemas.events import FINAL, OrderStatusChanged, WalletRetired
+from schemas.topics import MAX_KEPT_BYTES
+from storage.database import connect
+from storage.sql import read_queries
+
+SQL = read_queries("allocator")
+PAGE = 1_000
+COMMAND_SECONDS = 30.0
+
+# The hot statements look few rows up by index. A table that has just been filled has no statistics yet, and a plan
+# that takes it for empty would scan it whole, batch after batch.
+PARAMETERS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+_ORDER_COLUMNS = len(Order._fields)
+_ORDER_CHANGES = [
+    Order._fields.index(name)
+    for name in (
+        "currency",
+        "order_id",
+        "status",
+        "network",
+        "amount",
+        "queue_place",
+        "address",
+        "reason",
+        "actor",
+        "pending_offset",
+        "pending_at",
+        "paid_offset",
+        "processing_offset",
+        "ended_offset",
+        "ended_at",
+    )
+]
+
+
+class KeptDeadLetter(NamedTuple):
+    """A dead letter as its row has it; the value is left out where it is too large."""
+
+    offset: int
+    reason: str
+    message: str
+    record_at: datetime
+    key: bytes | None
+    value: bytes | None
+    value_length: int | None
+    value_sha256: str | None
+    traceparent: str | None
+
+
+class Batch(NamedTuple):
+    """A run of entries, from the owner's place (not from the first record: markers leave gaps) to behind the last."""
+
+    start: int
+    end: int
+    entries: list[Entry]
+
+
+class Store:
+    """One owner's connection to the state of one partition. Not shared between tasks."""
+
+    def __init__(self, url: str, topic: str, partition: int, catalogue: Catalogue) -> None:
+        self.topic = topic
+        self.partition = partition
+        self._url = url
+        self._catalogue = catalogue
+        self._recorded_catalogue: str | None = None
+        self._connection: asyncpg.Connection | None = None
+
+    async def take_place(self, partition_count: int, cluster_id: str) -> Place:
+        """The partition's place, on a new connection: whatever an old one was doing has ended by then.
+
+        Args:
+            partition_count, cluster_id: recorded at the first sight of the partition.
+
+        Raises:
+            ServerUnreachable, and everything in storage.database.AWAY.
+        """
+        await self.close()
+        connection = await connect(
+            self._url,
+            "walletq_allocator",
+            application=f"walletq allocate {self.topic}/{self.partition}",
+            parameters=PARAMETERS,
+            command_seconds=COMMAND_SECONDS,
+        )
+        self._connection = connection
+        await connection.execute(SQL["open_place"], self.topic, self.partition, partition_count, cluster_id)
+        row = await connection.fetchrow(SQL["take_place"], self.topic, self.partition)
+        place = Place._make(row)
+        self._recorded_catalogue = place.catalogue
+        return place
+
+    async def gather(self, entries: Sequence[Entry]) -> State:
+        """The orders and wallets that the entries name, and the heads of the queues of the pools they touch."""
+        orders, wallets = await self._read_named(entries)
+        many_free, many_waiting = _needs(entries, orders)
+        free: dict[Pool, list[str]] = {}
+        waiting: dict[Pool, list[str]] = {}
+        if many_free:
+            for row in await self._live.fetch(SQL["first_free"], *_columns(many_free)):
+                wallet = Wallet._make(row)
+                wallets[wallet[:3]] = wallet
+                free.setdefault(wallet[:2], []).append(wallet.address)
+        if many_waiting:
+            for row in await self._live.fetch(SQL["first_waiting"], *_columns(many_waiting)):
+                order = Order._make(row)
+                orders[order[:2]] = order
+                waiting.setdefault((row["currency"], row["network"]), []).append(order.order_id)
+        return State(orders, wallets, free, waiting)
+
+    async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
+        """Write the changes and move the place, in one transaction; returns the dead letters as they are kept.
+
+        Raises:
+            Fenced: the place is not at the batch's start; nothing is written.
+            storage.database.REFUSED: the database does not take a record; nothing is written.
+            storage.database.AWAY: the outcome is unknown; take the place again.
+        """
+        connection = self._live
+        dead_letters = [_kept(dead_letter) for dead_letter in changes.dead_letters]
+        async with connection.transaction():
+            moved = await connection.fetchval(
+                SQL["advance"],
+                self.topic,
+                self.partition,
+                batch.start,
+                batch.end,
+                published_offset,
+                *changes.counts,
+            )
+            if moved is None:
+                raise Fenced(self.topic, self.partition, batch.start)
+            if self._recorded_catalogue != self._catalogue.sha256:
+                await connection.execute(
+                    SQL["record_catalogue"],
+                    self.topic,
+                    self.partition,
+                    batch.start,
+                    self._catalogue.sha256,
+                    self._catalogue.content,
+                )
+            await self._write(connection, changes)
+            if dead_letters:
+                await connection.execute(
+                    SQL["insert_dead_letters"], self.topic, self.partition, *zip(*dead_letters, strict=True)
+                )
+        self._recorded_catalogue = self._catalogue.sha256
+        return dead_letters
+
+    async def note_published(self, published_offset: int) -> None:
+        """Move the outbox's watermark where no batch comes to carry it."""
+        await self._live.execute(SQL["note_published"], self.topic, self.partition, published_offset)
+
+    async def unpublished(self, start: int, end: int) -> AsyncIterator[Notification | KeptDeadLetter]:
+        """What the outbox holds from `start` up to `end`: notifications, then dead letters, each in offset order."""
+        after = start
+        while rows := await self._live.fetch(SQL["unpublished_notifications"], self.partition, after, end, PAGE):
+            for row in rows:
+                yield Notification(Assignment._make(row[:10]), row["amount"], row["expires_at"], row["traceparent"])
+            after = rows[-1]["assigned_offset"] + 1
+        after = start
+        while rows := await self._live.fetch(
+            SQL["unpublished_dead_letters"], self.topic, self.partition, after, end, PAGE
+        ):
+            for row in rows:
+                yield KeptDeadLetter._make(row)
+            after = rows[-1]["offset"] + 1
+
+    async def close(self) -> None:
+        """Give the connection up; without a farewell where the server does not answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    @property
+    def _live(self) -> asyncpg.Connection:
+        if self._connection is None:
+            raise asyncpg.InterfaceError("the place is not taken")
+        return self._connection
+
+    async def _read_named(self, entries: Sequence[Entry]) -> tuple[dict[OrderKey, Order], dict[WalletKey, Wallet]]:
+        orders: dict[OrderKey, Order] = {}
+        wallets: dict[WalletKey, Wallet] = {}
+        order_keys: dict[OrderKey, None] = {}
+        wallet_keys: dict[WalletKey, None] = {}
+        for entry in entries:
+            event = entry.event
+            if isinstance(event, OrderStatusChanged):
+                order_keys[event.currency, event.order_id] = None
+            elif event is not None and entry.network is not None and entry.address is not None:
+                wallet_keys[event.currency, entry.network, entry.address] = None
+        if order_keys:
+            for row in await self._live.fetch(SQL["orders_named"], *zip(*order_keys, strict=True)):
+                order = Order._make(row[:_ORDER_COLUMNS])
+                orders[order[:2]] = order
+                if order.network is not None and order.address is not None:
+                    wallets[order.currency, order.network, order.address] = Wallet(
+                        currency=order.currency,
+                        network=order.network,
+                        address=order.address,
+                        status=row["w_status"],
+                        added_offset=row["w_added_offset"],
+                        order_id=order.order_id,
+                        assigned_offset=row["w_assigned_offset"],
+                        retiring=row["w_retiring"],
+                        retired_offset=row["w_retired_offset"],
+                    )
+        if wallet_keys:
+            for row in await self._live.fetch(SQL["wallets_named"], *zip(*wallet_keys, strict=True)):
+                wallet = Wallet._make(row)
+                wallets[wallet[:3]] = wallet
+        return orders, wallets
+
+    async def _write(self, connection: asyncpg.Connection, changes: Changes) -> None:
+        if changes.new_orders:
+            await connection.execute(SQL["insert_orders"], *zip(*changes.new_orders, strict=True))
+        if changes.changed_orders:
+            columns = list(zip(*changes.changed_orders, strict=True))
+            await connection.execute(SQL["update_orders"], *[columns[index] for index in _ORDER_CHANGES])
+        if changes.new_wallets:
+            await connection.execute(SQL["insert_wallets"], *zip(*changes.new_wallets, strict=True))
+        if changes.changed_wallets:
+            await connection.execute(SQL["update_wallets"], *zip(*changes.changed_wallets, strict=True))
+        if changes.releases:
+            await connection.execute(SQL["close_assignments"], self.partition, *zip(*changes.releases, strict=True))
+        if changes.assignments:
+            await connection.execute(SQL["insert_assignments"], self.partition, *zip(*changes.assignments, strict=True))
+
+
+def _needs(entries: Sequence[Entry], orders: dict[OrderKey, Order]) -> tuple[Counter[Pool], Counter[Pool]]:
+    """How many free wallets and how many waiting orders of each pool the entries can use up at most."""
+    free: Counter[Pool] = Counter()
+    waiting: Counter[Pool] = Counter()
+    born: dict[OrderKey, str] = {}
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, OrderStatusChanged):
+            key = (event.currency, event.order_id)
+            if event.status == "pending" and entry.network is not None:
+                free[event.currency, entry.network] += 1
+                born.setdefault(key, entry.network)
+            elif event.status in FINAL:
+                order = orders.get(key)
+                network = order.network if order is not None else born.get(key)
+                if network is not None:
+                    waiting[event.currency, network] += 1
+        elif event is not None and entry.network is not None:
+            pool = (event.currency, entry.network)
+            if isinstance(event, WalletRetired):
+                free[pool] += 1
+            else:
+                waiting[pool] += 1
+    return free, waiting
+
+
+def _columns(many: Counter[Pool]) -> tuple[list[str], list[str], list[int]]:
+    return [pool[0] for pool in many], [pool[1] for pool in many], list(many.values())
+
+
+def _kept(dead_letter: DeadLetter) -> KeptDeadLetter:
+    entry, refusal = dead_letter
+    value = entry.value
+    return KeptDeadLetter(
+        offset=entry.offset,
+        reason=refusal.reason,
+        message=refusal.message,
+        record_at=entry.at,
+        key=entry.key if len(entry.key or b"") <= MAX_KEPT_BYTES else None,
+        value=value if len(value or b"") <= MAX_KEPT_BYTES else None,
+        value_length=None if value is None else len(value),
+        value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
+        traceparent=entry.traceparent,
+    )

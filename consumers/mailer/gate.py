@@ -1,0 +1,47 @@
+"""Whether mails may go out: while the server itself refuses us, one probe at a time does, with growing waits."""
+
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"Monotonic seconds."
+
+
+class Gate:
+    """Open, or closed until a probe has been taken."""
+
+    def __init__(self, clock: Clock, *, base: float = 1.0, ceiling: float = 60.0) -> None:
+        self._clock = clock
+        self._base = base
+        self._ceiling = ceiling
+        self._wait = 0.0
+        self._closed_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing stands in the way."""
+        return self._closed_at is None
+
+    @property
+    def probe_in(self) -> float:
+        """Seconds until the next probe may go."""
+        return 0.0 if self._closed_at is None else max(0.0, self._closed_at + self._wait - self._clock())
+
+    def room(self, wanted: int, in_flight: int) -> int:
+        """How many mails may be taken on now, of `wanted`, while `in_flight` are on their way."""
+        if self._closed_at is None:
+            return wanted
+        return min(wanted, 1) if in_flight == 0 and self.probe_in == 0 else 0
+
+    def refused(self, began_at: float) -> float | None:
+        """The server refused an attempt that began then. Seconds of the wait that begins now, or None where the
+        attempt is older than the wait: it says nothing new."""
+        if self._closed_at is not None and began_at < self._closed_at:
+            return None
+        self._wait = min(self._ceiling, max(self._base, self._wait * 2))
+        self._closed_at = self._clock()
+        return self._wait
+
+    def passed(self) -> bool:
+        """The server dealt with a mail. Whether this opened the gate."""
+        was_closed, self._closed_at, self._wait = self._closed_at is not None, None, 0.0
+        return was_closed

@@ -1,0 +1,145 @@
+"""Apache Kafka as one process: broker and controller, KRaft, on loopback."""
+
+import asyncio
+import base64
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from embedded.child import Child
+from embedded.jars import Report, kafka_jars
+from embedded.java import find_java
+from embedded.locks import earlier_life_over
+from embedded.ports import HOST, Ports
+from embedded.readiness import until_serving
+
+LOG4J = Path(__file__).with_name("log4j2.properties")
+FAST_START = ("-XX:TieredStopAtLevel=1",)
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=BROKER://{host}:{port}
+inter.broker.listener.name=BROKER
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+# After kill -9 the broker is let in again only when the session of its last life has run out: 9 s by default.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+# The cleaner allocates this at the start; the default of 128 MB takes a quarter of a second.
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+
+class Kafka:
+    """The Kafka of one folder."""
+
+    name = "kafka"
+    stop_seconds = 5.0
+
+    def __init__(self, folder: Path, logs: Path, ports: Ports, report: Report, *, fast_start: bool) -> None:
+        self._folder = folder
+        self._data = folder / "data"
+        self._log = logs / "kafka.log"
+        self._ports = ports
+        self._report = report
+        self._fast_start = fast_start
+        self._port: int | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect."""
+        return f"{HOST}:{self._port}"
+
+    async def start(self) -> Child:
+        """Start it and wait until it serves; format its folder where that is new."""
+        java = await asyncio.to_thread(find_java, os.environ)
+        jars = await kafka_jars(self._report)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = await earlier_life_over(self._folder, self.name)
+        try:
+            return await self._start(java, jars, lock)
+        finally:
+            os.close(lock)
+
+    async def _start(self, java: Path, jars: list[Path], lock: int) -> Child:
+        if self._port is None:
+            self._port = self._ports.take("kafka")
+            self._controller_port = self._ports.take("kafka_controller")
+        if not self._data.exists():
+            await self._format(java, jars, lock)
+        child = self._run(java, jars, lock, self._data, "kafka.Kafka", str(self._properties(self._data)))
+        return await until_serving(child, self._serves)
+
+    async def _format(self, java: Path, jars: list[Path], lock: int) -> None:
+        """Make the data folder under another name first, so that an interrupted format is never taken for one."""
+        new = self._folder / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        properties = str(self._properties(new))
+        arguments = ("format", "--cluster-id", _cluster_id(), "--config", properties)
+        child = self._run(java, jars, lock, new, "kafka.tools.StorageTool", *arguments)
+        try:
+            if await child.wait() != 0:
+                raise child.stopped("could not format its folder")
+        finally:
+            await child.kill()
+        os.replace(new, self._data)
+
+    def _properties(self, data: Path) -> Path:
+        path = self._folder / f"{data.name}.properties"
+        path.write_text(PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port, data=data))
+        return path
+
+    def _run(self, java: Path, jars: list[Path], lock: int, data: Path, *arguments: str) -> Child:
+        flags = ["-XX:+UseSerialGC", "-Xmx512m", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOG4J}"]
+        if self._fast_start or data != self._data:
+            flags += FAST_START
+        class_path = ":".join(map(str, jars))
+        command: list[str | Path] = [java, *flags, "-cp", class_path, *arguments]
+        return Child(self.name, command, log=self._log, lock=os.dup(lock), folder=self._folder)
+
+    async def _serves(self) -> bool:
+        """Whether the broker lists itself: from then on topics can be created."""
+        return await self._accepts() and await self._lists_itself()
+
+    async def _accepts(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(HOST, self._port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _lists_itself(self) -> bool:
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=2_000)
+        try:
+            await client.bootstrap()
+            return bool(client.cluster.brokers())
+        except (KafkaError, OSError):
+            return False
+        finally:
+            await client.close()
+
+
+def _cluster_id() -> str:
+    """A random cluster id, as Kafka writes them; a leading dash would be read as an option."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text

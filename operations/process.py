@@ -1,0 +1,104 @@
+"""How a command runs: settings, logs, signals, exit codes.
+
+Exit codes: 0 fine, 1 the answer is no, 2 bad usage or settings, 3 a server cannot be reached.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from operations.logs import configure_logs
+from schemas.settings import Settings, SettingsError, read_settings
+from storage.errors import WalletqError
+
+NO = 1
+BAD_USAGE = 2
+
+Process = Callable[[Settings, asyncio.Event], Coroutine[object, object, None]]
+
+
+def settings_for_command() -> Settings:
+    """The settings, with logs that keep quiet about what the command itself reports."""
+    settings = read_settings()
+    # A driver that cannot connect says so many times over; the command says it once, and what to do.
+    configure_logs("warning" if settings.log_level == "info" else settings.log_level, drivers=logging.CRITICAL)
+    return settings
+
+
+def run(settings: Settings, work: Coroutine[object, object, int | None]) -> int:
+    """Run a command to its end and return its exit code.
+
+    Raises:
+        WalletqError: also for a connection that is lost on the way.
+    """
+    with servers_named(settings):
+        return asyncio.run(work) or 0
+
+
+def run_process(settings: Settings, process: Process) -> int:
+    """Run a consumer or the clock until SIGTERM or Ctrl-C, and return its exit code."""
+    configure_logs(settings.log_level)
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await process(settings, stop)
+
+    with servers_named(settings), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(until_signal())
+    return 0
+
+
+@contextmanager
+def servers_named(settings: Settings) -> Iterator[None]:
+    """Drivers' errors as ours, which name the server and the setting."""
+    import asyncpg
+    from aiokafka.errors import KafkaError
+
+    from storage import database, kafka
+
+    lost = (
+        asyncpg.PostgresConnectionError,
+        asyncpg.InterfaceError,
+        asyncpg.exceptions.OperatorInterventionError,
+        ConnectionError,
+    )
+    try:
+        yield
+    except KafkaError as error:
+        raise kafka.unreachable(settings, error) from error
+    except BrokenPipeError:  # of our own output
+        raise
+    except lost as error:
+        raise database.unreachable(settings.need_database(), error) from error
+    except asyncpg.PostgresError as error:
+        raise WalletqError(f"PostgreSQL refuses a statement: {error}") from error
+
+
+def explain(error: Exception) -> NoReturn:
+    """End the process with a message and the exit code of an error that explains itself; raise any other."""
+    if isinstance(error, SettingsError):
+        fail(str(error), BAD_USAGE)
+    if isinstance(error, WalletqError):
+        fail(str(error), error.exit_code)
+    raise error
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say why on standard error, and end the process."""
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,70 @@
+"""What commands print: tables on a terminal, aligned columns elsewhere, JSON where it is asked for."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+ALERT_STYLES = {"EMERGENCY": "bold red", "CRITICAL": "yellow", "OK": "green"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: its title, the names of its columns, and its rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def print_json(document: object) -> None:
+    """One JSON document on one line."""
+    print(json.dumps(document, default=str, ensure_ascii=False), flush=True)
+
+
+def print_grids(grids: Iterable[Grid]) -> None:
+    """Tables on a terminal, aligned columns elsewhere."""
+    if sys.stdout.isatty():
+        Console().print(as_tables(grids))
+    else:
+        print("\n\n".join(as_text(grid) for grid in grids), flush=True)
+
+
+def as_tables(grids: Iterable[Grid]) -> RenderableType:
+    """The grids as rich tables."""
+    return Group(*(_table(grid) for grid in grids))
+
+
+def as_text(grid: Grid) -> str:
+    """The grid in aligned columns, its title above."""
+    rows = [tuple(grid.columns), *(tuple(_text(cell) for cell in row) for row in grid.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(grid.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([grid.title, *lines])
+
+
+def _table(grid: Grid) -> Table:
+    table = Table(title=grid.title, title_justify="left", title_style="bold")
+    for number, column in enumerate(grid.columns):
+        numeric = bool(grid.rows) and all(isinstance(row[number], int) for row in grid.rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in grid.rows:
+        table.add_row(*(_styled(cell) for cell in row))
+    return table
+
+
+def _styled(cell: object) -> Any:
+    from rich.text import Text
+
+    return Text(_text(cell), style=ALERT_STYLES.get(str(cell), ""))
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return ""
+    # A field may hold what steers a terminal; events allow no control characters, but this is the last place.
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell))

@@ -1,0 +1,143 @@
+"""The clock: time enters the system only as events.
+
+Several clocks do no harm: each makes the same event, byte for byte, of the same order or wallet, and the second
+has no effect.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from producers.expiry import Recently, payment_timeout, wallet_cooled
+from producers.publisher import Publisher
+from schemas.catalogue import read_catalogue
+from schemas.events import Event
+from schemas.settings import Settings
+from storage.database import AWAY as DATABASE_AWAY
+from storage.database import connect
+from storage.errors import ServerUnreachable
+from storage.migrations import check_migrated
+from storage.sql import read_queries
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+PAGE = 1_000
+"The most events of a kind and currency that one look publishes."
+SOON_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 10.0
+AWAY = (ServerUnreachable, KafkaError, *DATABASE_AWAY)
+
+SQL = read_queries("clock")
+
+
+async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
+    """Publish what has expired, every `clock_interval_seconds`, until `stop` is set.
+
+    Outages are sat out, however long; only at the start the servers must answer.
+
+    Raises:
+        ServerUnreachable: Kafka or the database does not answer at the start.
+        NotMigrated, TopicMissing: the tables or the topic are not there.
+    """
+    clock: Clock | None = await Clock.open(settings)
+    log.info("clock_started", interval_seconds=settings.clock_interval_seconds)
+    while clock is not None and not stop.is_set():
+        try:
+            await _until_stopped(clock.run(), stop)
+            continue
+        except AWAY as error:
+            log.warning("clock_waits_for_a_server", error=str(error) or type(error).__name__)
+        finally:
+            await clock.close()
+        clock = await _until_stopped(_reopened(settings, stop), stop)
+    log.info("clock_stopped")
+
+
+class Clock:
+    """A clock with its connections."""
+
+    def __init__(self, settings: Settings, connection: asyncpg.Connection, publisher: Publisher) -> None:
+        self._interval = settings.clock_interval_seconds
+        # A wallet_cooled of a currency that has left the catalogue would be refused again and again.
+        self._currencies = list(read_catalogue(settings.catalogue).currencies)
+        self._connection = connection
+        self._publisher = publisher
+        self._published = Recently()
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "Clock":
+        """Connect, or raise as `run_clock` does."""
+        connection = await connect(settings.need_database(), "walletq_operator", application="walletq clock")
+        try:
+            await check_migrated(connection)
+            return cls(settings, connection, await Publisher(settings).__aenter__())
+        except BaseException:
+            connection.terminate()
+            raise
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._connection.terminate()
+        await self._publisher.__aexit__(None, None, None)
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            more = await self.look(time.monotonic())
+            await asyncio.sleep(min(self._interval, SOON_SECONDS) if more else self._interval)
+
+    async def look(self, now: float) -> bool:
+        """Publish what has expired and was not published a short time ago.
+
+        Args:
+            now: in seconds, on any clock that only goes forward.
+
+        Returns:
+            whether there may be more of it already.
+        """
+        expired = await self._connection.fetch(SQL["expired"], PAGE)
+        cooled = await self._connection.fetch(SQL["cooled"], PAGE, self._currencies)
+        events: list[Event] = [*map(payment_timeout, expired), *map(wallet_cooled, cooled)]
+        due = self._published.without(events, now)
+        if due:
+            await self._publisher.publish_many(due)
+            self._published.add(due, now)
+            log.info("clock_published", events=len(due), expired=len(expired), cooled=len(cooled))
+        return bool(due) and max(len(expired), len(cooled)) >= PAGE
+
+
+async def _reopened(settings: Settings, stop: asyncio.Event) -> Clock:
+    """A new clock, as soon as the servers are back."""
+
+    async def pause(seconds: float) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(AWAY),
+        wait=wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS),
+        sleep=pause,
+        reraise=True,
+    )
+    return await retrying(Clock.open, settings)
+
+
+async def _until_stopped(work: Coroutine[object, object, Result], stop: asyncio.Event) -> Result | None:
+    """The work's result, or None where `stop` came first: what it was about is done again, and does no harm."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)

@@ -1,0 +1,165 @@
+"""The publisher: events go out keyed by their currency, and are acknowledged by every replica before it returns.
+
+async with Publisher(settings) as publisher:
+    place = await publisher.publish(event)
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+
+from schemas.events import (
+    Event,
+    InvalidEvent,
+    OrderStatusChanged,
+    WalletAdded,
+    WalletCooled,
+    WalletRetired,
+    parse_event,
+)
+from schemas.settings import Settings
+from schemas.topics import names
+from storage.errors import TopicMissing, WalletqError
+from storage.kafka import client_options, unreachable
+
+log = structlog.get_logger(__name__)
+
+BATCH_BYTES = 256 * 1024
+START_SECONDS = 10.0
+FLUSH_SECONDS = 2.0
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Place(NamedTuple):
+    """Where an event is in `order-status`."""
+
+    partition: int
+    offset: int
+
+
+class Publisher:
+    """Publishes events; an async context manager. Use one for the life of a process."""
+
+    def __init__(self, settings: Settings, *, timeout_seconds: float = 30.0) -> None:
+        """Nothing connects yet.
+
+        Args:
+            settings: where Kafka is, and the topics' prefix.
+            timeout_seconds: how long `publish` and `publish_many` wait for the acknowledgement of an event.
+        """
+        self.topic = names(settings).orders
+        self._settings = settings
+        self._timeout_seconds = timeout_seconds
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            ServerUnreachable: Kafka does not answer.
+            TopicMissing: the topic does not exist.
+        """
+        self._producer = AIOKafkaProducer(
+            **client_options(self._settings),
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BATCH_BYTES,
+        )
+        try:
+            async with self._explained(START_SECONDS):
+                await self._producer.start()
+                await self._producer.partitions_for(self.topic)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect. What was returned as published is; nothing else is waited for for long."""
+        await self._close()
+
+    async def publish(self, event: Event, *, traceparent: str | None = None) -> Place:
+        """Publish an event, and wait until every in-sync replica has it.
+
+        Args:
+            event: one of the models of `schemas.events`.
+            traceparent: the W3C trace context, passed on as a header.
+
+        Raises:
+            InvalidEvent: a consumer would refuse it. Nothing was sent.
+            ServerUnreachable: no acknowledgement came. The event may be on the topic: publish the same one again,
+                a duplicate has no effect.
+        """
+        return (await self.publish_many([event], traceparent=traceparent))[0]
+
+    async def publish_many(self, events: Iterable[Event], *, traceparent: str | None = None) -> list[Place]:
+        """Publish events in batches, those of a currency in the order given, and wait for all of them.
+
+        All are checked before the first is sent. Raises as `publish`.
+        """
+        records = [(event.currency.encode(), _encode(event)) for event in events]
+        headers = [("traceparent", _checked(traceparent).encode())] if traceparent else []
+        async with self._explained(self._timeout_seconds) as deadline:
+            sent = []
+            for key, value in records:
+                sent.append(await self._producer.send(self.topic, key=key, value=value, headers=headers))
+                # The time is for one event, not for all of them: as long as some get through it goes on.
+                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
+            places = []
+            for acknowledgement in sent:
+                metadata = await acknowledgement
+                places.append(Place(metadata.partition, metadata.offset))
+                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
+        log.debug("events_published", topic=self.topic, events=len(places))
+        return places
+
+    @asynccontextmanager
+    async def _explained(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+        """A time limit, and Kafka's errors as ours."""
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                yield deadline
+        except UnknownTopicOrPartitionError as error:
+            raise TopicMissing(self.topic) from error
+        except KafkaError as error:
+            # What can be retried has been retried for as long as there was time; a connection has no such mark.
+            if error.retriable or isinstance(error, KafkaConnectionError):
+                raise unreachable(self._settings, error) from error
+            raise WalletqError(f"Kafka refuses to take events on {self.topic}: {error}") from error
+        except (OSError, asyncio.TimeoutError) as error:
+            raise unreachable(self._settings, error) from error
+
+    async def _close(self) -> None:
+        """Stop, with a bound: aiokafka waits for ever for a broker that has gone."""
+        with suppress(asyncio.TimeoutError, KafkaError, OSError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._producer.stop()
+                return
+        with suppress(KafkaError, OSError):
+            await self._producer.client.close()
+
+
+def _encode(event: Event) -> bytes:
+    """The event's bytes, which a consumer is sure to take."""
+    if not isinstance(event, OrderStatusChanged | WalletAdded | WalletRetired | WalletCooled):
+        raise TypeError(f"expected an event of schemas.events, found {type(event).__name__}")
+    value = event.model_dump_json(exclude_none=True).encode()
+    # A model can be made without validation, or copied with other fields: what counts is what a consumer reads.
+    if dropped := parse_event(value).dropped_fields:
+        raise InvalidEvent(f"{dropped} of its fields are invalid")
+    return value
+
+
+def _checked(traceparent: str) -> str:
+    """Raises ValueError: not a W3C trace context of version 00 or later."""
+    if not _TRACEPARENT.fullmatch(traceparent):
+        raise ValueError("traceparent: expected VERSION-TRACE-PARENT-FLAGS in lower-case hexadecimal digits")
+    return traceparent

@@ -1,0 +1,115 @@
+-- read_places: where partitions $2 of topic $1 go on; no row for one that was never seen
+SELECT partition, next_offset, partition_count, cluster_id
+FROM partitions
+WHERE topic = $1 AND partition = ANY ($2::int[]);
+
+-- create_places: a place at offset 0 for partitions $2 at their first sight; those that have one keep it
+INSERT INTO partitions (topic, partition, partition_count, cluster_id)
+SELECT $1, partition, $3, $4
+FROM unnest($2::int[]) AS partition
+ON CONFLICT DO NOTHING;
+
+-- advance: the fence: move each partition's place from its start to its end; a row that is missing in the answer
+-- means that another mailer owns that partition now
+UPDATE partitions
+SET next_offset = batch.end_offset,
+    applied = partitions.applied + batch.applied,
+    no_effect = partitions.no_effect + batch.no_effect,
+    dead_letters = partitions.dead_letters + batch.dead_letters
+FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+    AS batch (partition, start_offset, end_offset, applied, no_effect, dead_letters)
+WHERE partitions.topic = $1
+  AND partitions.partition = batch.partition
+  AND partitions.next_offset = batch.start_offset
+RETURNING partitions.partition;
+
+-- gather: of the notifications $1, those whose assignment exists, and whether their delivery does
+SELECT assignments.assignment_id AS notification_id,
+       assignments.currency,
+       assignments.order_id,
+       deliveries.notification_id IS NOT NULL AS has_delivery
+FROM assignments
+LEFT JOIN deliveries ON deliveries.notification_id = assignments.assignment_id
+WHERE assignments.assignment_id = ANY ($1::uuid[]);
+
+-- add_deliveries: a delivery for each notification, due at once; one that exists stays as it is
+INSERT INTO deliveries (notification_id, partition, "offset", currency, order_id, traceparent)
+SELECT *
+FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+ON CONFLICT DO NOTHING;
+
+-- add_dead_letters: records of topic $1 that were refused; they wait to be published
+INSERT INTO dead_letters (topic, partition, "offset", reason, message, record_at, key, value,
+                          value_length, value_sha256, traceparent, awaits_publishing)
+SELECT $1, refused.*, true
+FROM unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[], $8::bytea[],
+            $9::bigint[], $10::text[], $11::text[]) AS refused
+ON CONFLICT DO NOTHING;
+
+-- dead_letters_to_publish: the first $2 dead letters of topic $1 that nobody has published yet
+SELECT partition, "offset", reason, message, record_at, key, value, value_length, value_sha256, traceparent
+FROM dead_letters
+WHERE topic = $1 AND awaits_publishing
+ORDER BY topic, partition, "offset"
+LIMIT $2;
+
+-- dead_letters_published: these are acknowledged by the broker
+UPDATE dead_letters
+SET awaits_publishing = false
+FROM unnest($2::int[], $3::bigint[]) AS published (partition, published_offset)
+WHERE dead_letters.topic = $1
+  AND dead_letters.partition = published.partition
+  AND dead_letters."offset" = published.published_offset;
+
+-- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2;
+-- never one that another mailer claims at the same time; an interrupted attempt counts
+WITH due AS (
+    SELECT notification_id, state = 'sending' AS interrupted
+    FROM deliveries
+    WHERE next_attempt_at <= now()
+    ORDER BY next_attempt_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries
+SET state = 'sending',
+    lease_holder = $2,
+    next_attempt_at = now() + make_interval(secs => $3),
+    attempts = deliveries.attempts + due.interrupted::int,
+    updated_at = now()
+FROM due
+WHERE deliveries.notification_id = due.notification_id
+RETURNING deliveries.notification_id, due.interrupted;
+
+-- look: what the mails of these deliveries are to say, where the lease $2 still holds
+SELECT deliveries.notification_id, deliveries.partition, deliveries."offset", deliveries.currency,
+       deliveries.order_id, deliveries.traceparent, deliveries.attempts,
+       assignments.network, assignments.address, assignments.waited, assignments.assigned_at,
+       assignments.released_offset IS NOT NULL AS released,
+       orders.email, orders.locale, orders.amount, orders.expires_at, now() AS read_at
+FROM deliveries
+JOIN assignments ON assignments.assignment_id = deliveries.notification_id
+JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
+WHERE deliveries.notification_id = ANY ($1::uuid[])
+  AND deliveries.lease_holder = $2;
+
+-- settle: end these attempts, each where its lease still holds; the answer names those where it did
+UPDATE deliveries
+SET state = ended.state,
+    outcome = coalesce(ended.outcome, deliveries.outcome),
+    attempts = deliveries.attempts + ended.counted::int,
+    next_attempt_at = CASE WHEN ended.state = 'due' THEN now() + make_interval(secs => ended.delay) END,
+    lease_holder = NULL,
+    address = coalesce(ended.address, deliveries.address),
+    sent_at = CASE WHEN ended.state = 'sent' THEN now() END,
+    updated_at = now()
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::float8[], $7::text[])
+    AS ended (notification_id, lease_holder, state, outcome, counted, delay, address)
+WHERE deliveries.notification_id = ended.notification_id
+  AND deliveries.lease_holder = ended.lease_holder
+RETURNING deliveries.notification_id;
+
+-- next_due: seconds until the next delivery is due or a lease runs out; NULL where there is none
+SELECT extract(epoch FROM min(next_attempt_at) - now())::float8
+FROM deliveries
+WHERE next_attempt_at IS NOT NULL;

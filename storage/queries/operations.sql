@@ -1,0 +1,60 @@
+-- orders_by_id: the orders with this id, in the currencies $1
+SELECT currency, order_id, network, amount, status, address, queue_place, reason, expires_at
+FROM orders
+WHERE currency = ANY ($1::text[]) AND order_id = $2
+ORDER BY currency;
+
+-- place: how far the partition $2 of the topic $1 is applied; no row before its first batch
+SELECT next_offset FROM partitions WHERE topic = $1 AND partition = $2;
+
+-- refusal: why the record at this place became a dead letter; no row where it did not
+SELECT reason, message FROM dead_letters WHERE topic = $1 AND partition = $2 AND "offset" = $3;
+
+-- wallets: the wallets, by pool, each pool's free list in its order
+SELECT currency, network, address, status, order_id, retiring, cooling_until
+FROM wallets
+WHERE currency = coalesce($1, currency) AND network = coalesce($2, network) AND status = coalesce($3, status)
+ORDER BY currency, network, status, free_place, address;
+
+-- pool_wallets: how many wallets of each pool are in which status
+SELECT currency, network,
+       count(*) FILTER (WHERE status = 'available') AS free,
+       count(*) FILTER (WHERE status = 'occupied')  AS occupied,
+       count(*) FILTER (WHERE status = 'cooling')   AS cooling,
+       count(*) FILTER (WHERE status = 'retired')   AS retired
+FROM wallets
+GROUP BY currency, network;
+
+-- pool_queues: how many orders of each pool wait, and since when the first of them
+SELECT queue.currency, queue.network, queue.waiting, first.pending_at AS oldest_pending_at
+FROM (
+    SELECT currency, network, count(*) AS waiting, min(queue_place) AS queue_place
+    FROM orders
+    WHERE queue_place IS NOT NULL
+    GROUP BY currency, network
+) queue
+JOIN orders first USING (currency, network, queue_place);
+
+-- partition_places: every partition's place, and how many of its messages are not acknowledged yet
+SELECT topic, partition, partition_count, cluster_id, next_offset, published_offset,
+       applied, no_effect, dead_letters, dropped_fields, early_finals,
+       CASE WHEN topic = $1 THEN
+           (SELECT count(*) FROM assignments a
+            WHERE a.partition = p.partition AND a.assigned_offset >= p.published_offset)
+         + (SELECT count(*) FROM dead_letters d
+            WHERE d.topic = p.topic AND d.partition = p.partition AND d."offset" >= p.published_offset)
+       ELSE
+           (SELECT count(*) FROM dead_letters d
+            WHERE d.topic = p.topic AND d.partition = p.partition AND d.awaits_publishing)
+       END AS unpublished
+FROM partitions p
+ORDER BY topic, partition;
+
+-- delivery_states: how many deliveries are in which state
+SELECT state, count(*) AS deliveries FROM deliveries GROUP BY state ORDER BY state;
+
+-- dead_letter_reasons: how many records were refused for which reason
+SELECT topic, reason, count(*) AS records FROM dead_letters GROUP BY topic, reason ORDER BY topic, records DESC;
+
+-- now: the database's time, by which ages are told
+SELECT now();
