@@ -5,20 +5,19 @@ import base64
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from embedded.child import Child
-from embedded.jars import Report, kafka_jars
-from embedded.java import find_java
+from embedded.jars import Report
+from embedded.jvm import Jvm, kafka_jvm
 from embedded.locks import earlier_life_over
 from embedded.ports import HOST, Ports
 from embedded.readiness import until_serving
 
-LOG4J = Path(__file__).with_name("log4j2.properties")
-FAST_START = ("-XX:TieredStopAtLevel=1",)
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -53,13 +52,23 @@ class Kafka:
     name = "kafka"
     stop_seconds = 5.0
 
-    def __init__(self, folder: Path, logs: Path, ports: Ports, report: Report, *, fast_start: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        logs: Path,
+        ports: Ports,
+        report: Report,
+        *,
+        fast_start: bool = True,
+        flags: Sequence[str] = (),
+    ) -> None:
         self._folder = folder
         self._data = folder / "data"
         self._log = logs / "kafka.log"
         self._ports = ports
         self._report = report
         self._fast_start = fast_start
+        self._flags = flags
         self._port: int | None = None
 
     @property
@@ -69,31 +78,31 @@ class Kafka:
 
     async def start(self) -> Child:
         """Start it and wait until it serves; format its folder where that is new."""
-        java = await asyncio.to_thread(find_java, os.environ)
-        jars = await kafka_jars(self._report)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        jvm = await kafka_jvm(self._report)
         lock = await earlier_life_over(self._folder, self.name)
         try:
-            return await self._start(java, jars, lock)
+            return await self._start(jvm, lock)
         finally:
             os.close(lock)
 
-    async def _start(self, java: Path, jars: list[Path], lock: int) -> Child:
+    async def _start(self, jvm: Jvm, lock: int) -> Child:
         if self._port is None:
             self._port = self._ports.take("kafka")
             self._controller_port = self._ports.take("kafka_controller")
         if not self._data.exists():
-            await self._format(java, jars, lock)
-        child = self._run(java, jars, lock, self._data, "kafka.Kafka", str(self._properties(self._data)))
+            await self._format(jvm, lock)
+        properties = str(self._properties(self._data))
+        command = jvm.command("kafka.Kafka", properties, fast_start=self._fast_start, flags=self._flags)
+        child = self._run(command, lock)
         return await until_serving(child, self._serves)
 
-    async def _format(self, java: Path, jars: list[Path], lock: int) -> None:
+    async def _format(self, jvm: Jvm, lock: int) -> None:
         """Make the data folder under another name first, so that an interrupted format is never taken for one."""
         new = self._folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         properties = str(self._properties(new))
         arguments = ("format", "--cluster-id", _cluster_id(), "--config", properties)
-        child = self._run(java, jars, lock, new, "kafka.tools.StorageTool", *arguments)
+        child = self._run(jvm.command("kafka.tools.StorageTool", *arguments), lock)
         try:
             if await child.wait() != 0:
                 raise child.stopped("could not format its folder")
@@ -106,12 +115,7 @@ class Kafka:
         path.write_text(PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port, data=data))
         return path
 
-    def _run(self, java: Path, jars: list[Path], lock: int, data: Path, *arguments: str) -> Child:
-        flags = ["-XX:+UseSerialGC", "-Xmx512m", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOG4J}"]
-        if self._fast_start or data != self._data:
-            flags += FAST_START
-        class_path = ":".join(map(str, jars))
-        command: list[str | Path] = [java, *flags, "-cp", class_path, *arguments]
+    def _run(self, command: Sequence[str | Path], lock: int) -> Child:
         return Child(self.name, command, log=self._log, lock=os.dup(lock), folder=self._folder)
 
     async def _serves(self) -> bool:

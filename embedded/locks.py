@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from embedded.errors import FolderInUse, StackError
@@ -12,21 +13,20 @@ from embedded.errors import FolderInUse, StackError
 POLL_SECONDS = 0.02
 
 
-@contextlib.contextmanager
-def owned(folder: Path) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def owned(folder: Path, patience: float = 1) -> AsyncIterator[None]:
     """Own the folder until the end of the block, or of this process: children do not inherit the lock.
+
+    The patience is for an owner who was killed a moment ago and is not quite gone.
 
     Raises:
         FolderInUse: another process owns it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open(folder, "lock")
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not await _lock(descriptor, patience):
             pid = os.read(descriptor, 20).decode(errors="replace").strip()
-            raise FolderInUse(folder, int(pid) if pid.isdigit() else None) from None
+            raise FolderInUse(folder, int(pid) if pid.isdigit() else None)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
@@ -44,23 +44,34 @@ async def earlier_life_over(folder: Path, name: str, patience: float = 10) -> in
         StackError: processes of the last run still live after `patience` seconds.
     """
     path = folder / f"{name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open(folder, path.name)
     try:
-        async with asyncio.timeout(patience):
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    await asyncio.sleep(POLL_SECONDS)
-                else:
-                    return descriptor
-    except TimeoutError:
-        os.close(descriptor)
+        if await _lock(descriptor, patience):
+            return descriptor
         raise StackError(
             f"{name} of an earlier run still lives after {patience:.0f} s",
             where=path,
             advice=f"End it (`fuser {path}` shows which process it is), then start again.",
-        ) from None
+        )
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _open(folder: Path, name: str) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+async def _lock(descriptor: int, patience: float) -> bool:
+    """Lock it; False where another process still holds it after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            return True

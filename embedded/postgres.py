@@ -48,7 +48,6 @@ class Postgres:
     async def start(self) -> Child:
         """Start it and wait until it serves; make its data and the database where they are new."""
         programs = _programs()
-        self._folder.mkdir(parents=True, exist_ok=True)
         lock = await earlier_life_over(self._folder, self.name)
         try:
             return await self._start(programs, lock)

@@ -95,7 +95,7 @@ class Stack:
         """
         try:
             self._ownership = owned(self.folder)
-            self._ownership.__enter__()
+            await self._ownership.__aenter__()
         except OSError as error:
             raise _unusable(self.folder, error) from error
         try:
@@ -151,7 +151,7 @@ class Stack:
             await asyncio.gather(self._stop_one("kafka"), self._stop_one("postgres"))
         finally:
             self._children.clear()
-            self._ownership.__exit__(None, None, None)
+            await self._ownership.__aexit__(None, None, None)
 
     async def _stop_one(self, name: Name) -> None:
         if child := self._children.get(name):

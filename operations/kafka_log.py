@@ -1,68 +1,100 @@
 """Reads topics from outside of any consumer group: where partitions begin and end, and their committed records."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings
+from schemas.topics import topics
 from storage.errors import TopicMissing
-from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
+from storage.kafka import MAX_FETCH_BYTES, admin_client, client_options, unreachable
 
 START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
-"Where records must come, they come within so long."
+"Where there is more to read, it comes within so long."
 POLL_MS = 500
 
 
 class KafkaLog:
-    """The topics, as committed. Made by `open_log`."""
+    """The topics, as committed. Made by `open_log`.
 
-    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
+    Attributes:
+        cluster_id: which Kafka it is.
+        partitions: how many partitions each topic has.
+    """
+
+    def __init__(
+        self, settings: Settings, consumer: AIOKafkaConsumer, cluster_id: str, partitions: Mapping[str, int]
+    ) -> None:
         self._settings = settings
         self._consumer = consumer
+        self.cluster_id = cluster_id
+        self.partitions = partitions
 
     async def ends(self, topic: str) -> dict[int, int]:
         """For each partition the offset behind its last committed record or marker."""
-        return {at.partition: offset for at, offset in (await self._consumer.end_offsets(await self._all(topic))).items()}
+        found = await self._consumer.end_offsets(self._all(topic))
+        return {at.partition: offset for at, offset in found.items()}
 
     async def beginnings(self, topic: str) -> dict[int, int]:
         """For each partition the first offset that is kept."""
-        found = await self._consumer.beginning_offsets(await self._all(topic))
+        found = await self._consumer.beginning_offsets(self._all(topic))
         return {at.partition: offset for at, offset in found.items()}
 
-    async def read(self, topic: str, start: Mapping[int, int], end: Mapping[int, int]) -> AsyncIterator[list[ConsumerRecord]]:
-        """The committed records of each partition in `end` from its offset in `start` up to, without, that in `end`.
+    async def read(
+        self, topic: str, start: Mapping[int, int], end: Mapping[int, int]
+    ) -> AsyncIterator[list[ConsumerRecord]]:
+        """The committed records of each partition in `end`, from its offset in `start` to that in `end`, which is not
+        read any more. A batch is of one partition, and never empty.
 
         Raises:
-            ServerUnreachable: the records stop coming.
+            ServerUnreachable: no more records come, though there must be some.
         """
-        left = {TopicPartition(topic, p): stop for p, stop in end.items() if start[p] < stop}
+        left = {TopicPartition(topic, number): stop for number, stop in end.items() if start[number] < stop}
         self._consumer.assign(list(left))
         for at in left:
             self._consumer.seek(at, start[at.partition])
+        heard = time.monotonic()
+        places = {at: start[at.partition] for at in left}
         while left:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                fetched = await self._consumer.getmany(*left, timeout_ms=POLL_MS)
+            fetched = await self._consumer.getmany(*left, timeout_ms=POLL_MS)
             for at, records in fetched.items():
-                yield [record for record in records if record.offset < left[at]]
-            # A place may be behind markers and aborted records, which are passed over without a record.
-            done = [at for at in left if await self._consumer.position(at) >= left[at]]
-            for at in done:
-                del left[at]
-            if done and left:
+                if wanted := [record for record in records if record.offset < left[at]]:
+                    yield wanted
+            # A place can be behind markers and aborted records: they are passed over without a record.
+            now_at = {at: await self._consumer.position(at) for at in left}
+            if now_at != places:
+                places, heard = now_at, time.monotonic()
+            elif time.monotonic() - heard > SILENCE_SECONDS:
+                raise unreachable(self._settings, asyncio.TimeoutError(f"no more records of {topic} come"))
+            done = [at for at, place in now_at.items() if place >= left[at]]
+            left = {at: stop for at, stop in left.items() if at not in done}
+            places = {at: places[at] for at in left}
+            if done:
                 self._consumer.pause(*done)
 
-    async def _all(self, topic: str) -> list[TopicPartition]:
-        await self._consumer._client.add_topic(topic)
-        raise NotImplementedError
+    def _all(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for number in range(self.partitions[topic])]
 
 
 @asynccontextmanager
 async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
-    """A connected reader."""
+    """A connected reader of the contract's topics.
+
+    Raises:
+        ServerUnreachable: Kafka does not answer.
+        TopicMissing: a topic does not exist.
+    """
+    async with admin_client(settings) as admin:
+        cluster = await admin.describe_cluster()
+        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+    for topic in topics(settings):
+        if topic.name not in described:
+            raise TopicMissing(topic.name)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         group_id=None,
@@ -77,6 +109,7 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
                 await consumer.start()
         except (KafkaError, OSError, asyncio.TimeoutError) as error:
             raise unreachable(settings, error) from error
-        yield KafkaLog(settings, consumer)
+        counts = {topic.name: len(described[topic.name]["partitions"]) for topic in topics(settings)}
+        yield KafkaLog(settings, consumer, str(cluster["cluster_id"]), counts)
     finally:
         await consumer.stop()

@@ -131,7 +131,8 @@ async def _wait(settings: Settings, place: Place, seconds: float) -> str:
     connection = await connect(settings.need_database(), "walletq_operator", application="walletq order")
     try:
         async with asyncio.timeout(seconds):
-            while (await _next_offset(connection, topic, place.partition)) <= place.offset:
+            # What is waited for happens in another process.
+            while await _next_offset(connection, topic, place.partition) <= place.offset:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
         refused = await connection.fetchrow(SQL["refusal"], topic, place.partition, place.offset)
         return f"{refused['reason']}: {refused['message']}" if refused else "applied"
@@ -145,9 +146,7 @@ async def _next_offset(connection: asyncpg.Connection, topic: str, partition: in
     return await connection.fetchval(SQL["place"], topic, partition) or 0
 
 
-def _report(
-    settings: Settings, event: OrderStatusChanged, place: Place, outcome: str | None, *, as_json: bool
-) -> None:
+def _report(settings: Settings, event: OrderStatusChanged, place: Place, outcome: str | None, *, as_json: bool) -> None:
     topic = names(settings).orders
     if as_json:
         print_json(
@@ -163,6 +162,7 @@ def _report(
             }
         )
         return
-    print(f"published {event.status} for order {event.order_id} ({event.currency}) at {topic}/{place.partition}/{place.offset}")
+    where = f"{topic}/{place.partition}/{place.offset}"
+    print(f"published {event.status} for order {event.order_id} ({event.currency}) at {where}")
     if outcome:
         print(outcome, file=sys.stdout if outcome == "applied" else sys.stderr)

@@ -4,6 +4,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -46,21 +47,24 @@ async def publish(settings: Settings, file: str, *, skip_invalid: bool, as_json:
     return 1 if found.invalid and not skip_invalid else 0
 
 
-def open_lines(file: str) -> BinaryIO:
+@contextmanager
+def open_lines(file: str) -> Iterator[BinaryIO]:
     """The file; standard input is kept in a temporary one, since lines are checked before the first is published.
 
     Raises:
         WalletqError: it cannot be read.
     """
-    try:
-        if file != "-":
-            return Path(file).open("rb")
-        kept = tempfile.TemporaryFile()
-        shutil.copyfileobj(sys.stdin.buffer, kept)
-        kept.seek(0)
-    except OSError as error:
-        raise WalletqError(f"{file} cannot be read: {error.strerror}") from None
-    return kept
+    with ExitStack() as exits:
+        try:
+            if file == "-":
+                source: BinaryIO = exits.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(sys.stdin.buffer, source)
+                source.seek(0)
+            else:
+                source = exits.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise WalletqError(f"{file} cannot be read: {error.strerror}") from None
+        yield source
 
 
 def check_lines(source: BinaryIO, catalogue: Catalogue) -> Lines:

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -65,26 +65,18 @@ class Publisher:
             ServerUnreachable: Kafka does not answer.
             TopicMissing: the topic does not exist.
         """
-        self._producer = AIOKafkaProducer(
-            **client_options(self._settings),
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=BATCH_BYTES,
-        )
-        try:
-            async with self._explained(START_SECONDS):
-                await self._producer.start()
-                await self._producer.partitions_for(self.topic)
-        except BaseException:
-            await self._close()
-            raise
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        async with self._explained(START_SECONDS):
+            await self._started()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect. What was returned as published is; nothing else is waited for for long."""
-        await self._close()
+        """Disconnect. What was returned as published is; for the rest nobody waits long."""
+        if self._producer is not None:
+            await _stop(self._producer)
 
     async def publish(self, event: Event, *, traceparent: str | None = None) -> Place:
         """Publish an event, and wait until every in-sync replica has it.
@@ -108,18 +100,55 @@ class Publisher:
         records = [(event.currency.encode(), _encode(event)) for event in events]
         headers = [("traceparent", _checked(traceparent).encode())] if traceparent else []
         async with self._explained(self._timeout_seconds) as deadline:
-            sent = []
+            places = await self._send(records, headers, deadline)
+        log.debug("events_published", topic=self.topic, events=len(places))
+        return places
+
+    async def _send(
+        self, records: list[tuple[bytes, bytes]], headers: list[tuple[str, bytes]], deadline: asyncio.Timeout
+    ) -> list[Place]:
+        producer = await self._started()
+        clock = asyncio.get_running_loop().time
+        sent: list[asyncio.Future[Any]] = []
+        places = []
+        try:
             for key, value in records:
-                sent.append(await self._producer.send(self.topic, key=key, value=value, headers=headers))
-                # The time is for one event, not for all of them: as long as some get through it goes on.
-                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
-            places = []
+                sent.append(await producer.send(self.topic, key=key, value=value, headers=headers))
+                # The limit is for one event, not for all of them: as long as some get through it goes on.
+                deadline.reschedule(clock() + self._timeout_seconds)
             for acknowledgement in sent:
                 metadata = await acknowledgement
                 places.append(Place(metadata.partition, metadata.offset))
-                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
-        log.debug("events_published", topic=self.topic, events=len(places))
-        return places
+                deadline.reschedule(clock() + self._timeout_seconds)
+            return places
+        except BaseException:
+            for acknowledgement in sent:
+                acknowledgement.add_done_callback(_reported_already)
+            # After a failure a producer's sequence may have a hole: the next event begins with a new producer.
+            if self._producer is producer:
+                self._producer = None
+                await asyncio.shield(_stop(producer))
+            raise
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **client_options(self._settings),
+                    enable_idempotence=True,
+                    acks="all",
+                    max_batch_size=BATCH_BYTES,
+                )
+                try:
+                    await producer.start()
+                    # partitions_for would wait for a topic that does not exist until its time is over.
+                    if not (await producer.client.fetch_all_metadata()).partitions_for_topic(self.topic):
+                        raise TopicMissing(self.topic)
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
 
     @asynccontextmanager
     async def _explained(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
@@ -137,14 +166,21 @@ class Publisher:
         except (OSError, asyncio.TimeoutError) as error:
             raise unreachable(self._settings, error) from error
 
-    async def _close(self) -> None:
-        """Stop, with a bound: aiokafka waits for ever for a broker that has gone."""
-        with suppress(asyncio.TimeoutError, KafkaError, OSError):
-            async with asyncio.timeout(FLUSH_SECONDS):
-                await self._producer.stop()
-                return
-        with suppress(KafkaError, OSError):
-            await self._producer.client.close()
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop, with a bound: aiokafka waits for ever for a broker that has gone."""
+    with suppress(asyncio.TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(FLUSH_SECONDS):
+            await producer.stop()
+            return
+    with suppress(KafkaError, OSError):
+        await producer.client.close()
+
+
+def _reported_already(acknowledgement: asyncio.Future[Any]) -> None:
+    """asyncio would complain of an exception that nobody has asked for."""
+    if not acknowledgement.cancelled():
+        acknowledgement.exception()
 
 
 def _encode(event: Event) -> bytes:

@@ -15,6 +15,11 @@ class InvalidAddress(ValueError):
     """The text is no address of the network. The message says what was expected, without the address."""
 
 
+def preload() -> None:
+    """Import what checks addresses. A process that must not pause for a second does it in a thread at its start."""
+    import bip_utils  # noqa: F401
+
+
 def normalise(family: str, address: str) -> str:
     """The one form of an address by which walletq knows it.
 

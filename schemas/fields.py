@@ -17,7 +17,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRI
 "A currency's or a network's code; whether it exists the catalogue says."
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PRINTABLE)]
 FreeText = Annotated[str, StringConstraints(max_length=200, pattern=PRINTABLE)]
-AddressText = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+AddressText = Annotated[str, StringConstraints(max_length=128)]
+"Checked against its network where the catalogue is known (schemas.addresses)."
 Amount = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)?$")]
 "Plain digits with an optional fraction, kept as they are written. Never a float."
 Locale = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
@@ -36,7 +37,11 @@ class _Rfc3339:
             ge=datetime(1970, 1, 2, tzinfo=UTC),
             lt=datetime(3000, 1, 1, tzinfo=UTC),
         )
-        return core_schema.chain_schema([core_schema.str_schema(pattern=_RFC_3339), parsed])
+        written = core_schema.chain_schema([core_schema.str_schema(pattern=_RFC_3339), parsed])
+        # A producer written in Python has datetimes; JSON knows only text.
+        return core_schema.json_or_python_schema(
+            written, core_schema.union_schema([{**parsed, "strict": True}, written], mode="left_to_right")
+        )
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "string", "format": "date-time", "pattern": _RFC_3339}

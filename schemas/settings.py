@@ -137,12 +137,15 @@ def _needed(name: str, value: str | None, example: str) -> str:
     return value
 
 
-def read_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+def read_settings(
+    environ: Mapping[str, str] | None = None, folder: Path | None = None, *, connection_file: bool = True
+) -> Settings:
     """Read the settings once.
 
     Args:
         environ: the environment; `os.environ` where it is left out.
         folder: where `.walletq/connection.env` is looked for; the working folder where it is left out.
+        connection_file: look for it at all.
 
     Raises:
         SettingsError: names the variable, what is wrong with it and what is expected.
@@ -155,7 +158,8 @@ def read_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
             if key in given:
                 raise SettingsError(f"{key} and {key}_FILE are both set; keep one")
             given[key] = _read_secret(key + "_FILE", Path(path))
-    for key, value in read_connection_file((folder or Path()) / CONNECTION_FILE).items():
+    connections = read_connection_file((folder or Path()) / CONNECTION_FILE) if connection_file else {}
+    for key, value in connections.items():
         if key in known:
             given.setdefault(key, value)
     try:

@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5.0
 
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 "SQLSTATE classes 22 and 23: the record itself is what the database does not take. Look for these first."
-AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 "Everything else: the database is away, and to be tried again."
 
 

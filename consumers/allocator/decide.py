@@ -21,6 +21,8 @@ from consumers.allocator.state import (
     State,
     Wallet,
     WalletKey,
+    order_row,
+    wallet_row,
 )
 from schemas.catalogue import Catalogue
 from schemas.events import FINAL, PAYMENT_TIMEOUT, OrderStatusChanged, WalletAdded, WalletCooled, event_uuid
@@ -131,7 +133,6 @@ class _Batch:
             locale=event.recipient.locale or "en",
             expires_at=entry.expires_at,
             traceparent=entry.traceparent,
-            queue_place=entry.offset,
             reason=event.reason,
             actor=event.actor,
             pending_offset=entry.offset,
@@ -141,20 +142,18 @@ class _Batch:
         if free := self._free.get(pool):
             address = next(iter(free))
             del free[address]
-            self._assign(entry, order._replace(queue_place=None), self._wallets[(*pool, address)], waited=False)
+            self._assign(entry, self._new_order(order), self._wallet((*pool, address)), waited=False)
         else:
-            self._put_order(order)
+            self._new_order(order).queue_place = entry.offset
             self._waiting.setdefault(pool, {})[order.order_id] = None
         return APPLIED
 
     def _begin_again(self, entry: Entry, event: OrderStatusChanged, order: Order) -> Outcome:
         if order.network is None:
             # It had ended before it began: it gets nothing, but what it is about is known from here on.
-            self._put_order(
-                order._replace(
-                    network=entry.network, amount=event.amount, pending_offset=entry.offset, pending_at=entry.at
-                )
-            )
+            order = self._order((order.currency, order.order_id))
+            order.network, order.amount = entry.network, event.amount
+            order.pending_offset, order.pending_at = entry.offset, entry.at
             return APPLIED
         if order.network != entry.network:
             return Refusal(
@@ -175,11 +174,12 @@ class _Batch:
             return Refusal(Reason.NO_WALLET, f"the order waits for a wallet, and cannot become {event.status}")
         if order.status == event.status or order.status == "processing":
             return NO_EFFECT
-        order = order._replace(status=event.status, reason=event.reason, actor=event.actor)
+        order = self._order((order.currency, order.order_id))
+        order.status, order.reason, order.actor = event.status, event.reason, event.actor
         if event.status == "paid":
-            self._put_order(order._replace(paid_offset=entry.offset))
+            order.paid_offset = entry.offset
         else:
-            self._put_order(order._replace(processing_offset=entry.offset))
+            order.processing_offset = entry.offset
         return APPLIED
 
     def _end(self, entry: Entry, event: OrderStatusChanged, order: Order | None) -> Outcome:
@@ -187,7 +187,7 @@ class _Batch:
             if not entry.in_catalogue:
                 return self._unknown(entry, event, Reason.UNKNOWN_ORDER)
             self._early_finals += 1
-            self._put_order(_ended(Order(event.currency, event.order_id, event.status), entry, event))
+            _end(self._new_order(Order(event.currency, event.order_id, event.status)), entry, event)
             return APPLIED
         if order.status in FINAL:
             if order.status == event.status:
@@ -197,11 +197,12 @@ class _Batch:
             return NO_EFFECT  # a customer who has paid must not lose the wallet to a stale clock
         assert order.network is not None
         pool = (order.currency, order.network)
-        self._put_order(_ended(order, entry, event))
-        if order.address is None:
+        address = order.address
+        _end(self._order((order.currency, order.order_id)), entry, event)
+        if address is None:
             self._waiting.get(pool, {}).pop(order.order_id, None)
         else:
-            self._release(entry, self._wallets[(*pool, order.address)])
+            self._release(entry, self._wallet((*pool, address)))
         return APPLIED
 
     def _unknown(self, entry: Entry, event: OrderStatusChanged, reason: Reason) -> Refusal:
@@ -214,32 +215,35 @@ class _Batch:
     def _add_wallet(self, entry: Entry, currency: str, wallet: Wallet | None) -> Outcome:
         assert entry.network is not None
         assert entry.address is not None
+        key = (currency, entry.network, entry.address)
         if wallet is None:
-            wallet = Wallet(currency, entry.network, entry.address, "available", added_offset=entry.offset)
-        elif wallet.status == "retired":
-            wallet = wallet._replace(added_offset=entry.offset)
-        elif wallet.retiring:
-            self._put_wallet(wallet._replace(retiring=False, added_offset=entry.offset))
-            return APPLIED
-        else:
+            self._wallets[key] = Wallet(*key, "retired", added_offset=entry.offset)
+        elif wallet.status != "retired" and not wallet.retiring:
             return NO_EFFECT
-        self._serve(entry, wallet)
+        wallet = self._wallet(key)
+        wallet.added_offset = entry.offset
+        if wallet.retiring:
+            wallet.retiring = False
+        else:
+            self._serve(entry, wallet)
         return APPLIED
 
     def _retire(self, entry: Entry, wallet: Wallet) -> Outcome:
         if wallet.status == "retired" or wallet.retiring:
             return NO_EFFECT
+        wallet = self._wallet((wallet.currency, wallet.network, wallet.address))
+        wallet.retired_offset = entry.offset
         if wallet.status == "occupied":
-            self._put_wallet(wallet._replace(retiring=True, retired_offset=entry.offset))
-            return APPLIED
-        self._free.get((wallet.currency, wallet.network), {}).pop(wallet.address, None)
-        self._put_wallet(_idle(wallet)._replace(status="retired", retired_offset=entry.offset))
+            wallet.retiring = True
+        else:
+            self._free.get((wallet.currency, wallet.network), {}).pop(wallet.address, None)
+            _become(wallet, "retired")
         return APPLIED
 
     def _cooled(self, entry: Entry, event: WalletCooled, wallet: Wallet) -> Outcome:
         if wallet.cooling_assignment_id != event.assignment_id:
             return NO_EFFECT  # another cooling, or none
-        self._serve(entry, wallet)
+        self._serve(entry, self._wallet((wallet.currency, wallet.network, wallet.address)))
         return APPLIED
 
     def _release(self, entry: Entry, wallet: Wallet) -> None:
@@ -251,15 +255,11 @@ class _Batch:
             self._releases.append(Release(assigned_offset, entry.offset, entry.at))
         currency = self._catalogue.currencies.get(wallet.currency)
         if wallet.retiring:
-            self._put_wallet(_idle(wallet)._replace(status="retired"))
+            _become(wallet, "retired")
         elif currency is not None and currency.cool_down_minutes:
-            self._put_wallet(
-                _idle(wallet)._replace(
-                    status="cooling",
-                    cooling_assignment_id=event_uuid(self._topic, self._partition, assigned_offset),
-                    cooling_until=entry.at + currency.cool_down,
-                )
-            )
+            _become(wallet, "cooling")
+            wallet.cooling_assignment_id = event_uuid(self._topic, self._partition, assigned_offset)
+            wallet.cooling_until = entry.at + currency.cool_down
         else:
             self._serve(entry, wallet)
 
@@ -269,19 +269,18 @@ class _Batch:
         if waiting := self._waiting.get(pool):
             order_id = next(iter(waiting))
             del waiting[order_id]
-            order = self._orders[(wallet.currency, order_id)]
-            self._assign(entry, order._replace(queue_place=None), wallet, waited=True)
+            self._assign(entry, self._order((wallet.currency, order_id)), wallet, waited=True)
         else:
-            self._put_wallet(_idle(wallet)._replace(status="available", free_place=entry.offset))
+            _become(wallet, "available")
+            wallet.free_place = entry.offset
             self._free.setdefault(pool, {})[wallet.address] = None
 
     def _assign(self, entry: Entry, order: Order, wallet: Wallet, *, waited: bool) -> None:
         assert order.amount is not None
         assert order.expires_at is not None
-        self._put_order(order._replace(address=wallet.address))
-        self._put_wallet(
-            _idle(wallet)._replace(status="occupied", order_id=order.order_id, assigned_offset=entry.offset)
-        )
+        order.queue_place, order.address = None, wallet.address
+        _become(wallet, "occupied")
+        wallet.order_id, wallet.assigned_offset = order.order_id, entry.offset
         assignment = Assignment(
             assignment_id=event_uuid(self._topic, self._partition, entry.offset),
             assigned_offset=entry.offset,
@@ -297,37 +296,39 @@ class _Batch:
         self._assignments[entry.offset] = assignment
         self._notifications.append(Notification(assignment, order.amount, order.expires_at, order.traceparent))
 
-    def _put_order(self, order: Order) -> None:
+    # The batch's own rows: whatever is changed is first copied
+
+    def _new_order(self, order: Order) -> Order:
         key = (order.currency, order.order_id)
         self._orders[key] = order
         self._touched_orders[key] = None
+        return order
 
-    def _put_wallet(self, wallet: Wallet) -> None:
-        key = (wallet.currency, wallet.network, wallet.address)
-        self._wallets[key] = wallet
-        self._touched_wallets[key] = None
+    def _order(self, key: OrderKey) -> Order:
+        order = self._orders[key]
+        if key not in self._touched_orders:
+            order = self._orders[key] = Order(*order_row(order))
+            self._touched_orders[key] = None
+        return order
 
-
-def _ended(order: Order, entry: Entry, event: OrderStatusChanged) -> Order:
-    """The order with a final status: it neither waits nor holds a wallet any more."""
-    return order._replace(
-        status=event.status,
-        queue_place=None,
-        address=None,
-        reason=event.reason,
-        actor=event.actor,
-        ended_offset=entry.offset,
-        ended_at=entry.at,
-    )
+    def _wallet(self, key: WalletKey) -> Wallet:
+        wallet = self._wallets[key]
+        if key not in self._touched_wallets:
+            wallet = self._wallets[key] = Wallet(*wallet_row(wallet))
+            self._touched_wallets[key] = None
+        return wallet
 
 
-def _idle(wallet: Wallet) -> Wallet:
-    """The wallet without what ties it to a place, an order or a cooling."""
-    return Wallet(
-        wallet.currency,
-        wallet.network,
-        wallet.address,
-        wallet.status,
-        wallet.added_offset,
-        retired_offset=wallet.retired_offset,
-    )
+def _end(order: Order, entry: Entry, event: OrderStatusChanged) -> None:
+    """The order has a final status: it neither waits nor holds a wallet any more."""
+    order.status, order.reason, order.actor = event.status, event.reason, event.actor
+    order.queue_place = order.address = None
+    order.ended_offset, order.ended_at = entry.offset, entry.at
+
+
+def _become(wallet: Wallet, status: str) -> None:
+    """The wallet has a new status, and nothing ties it any more to a place, an order or a cooling."""
+    wallet.status = status
+    wallet.free_place = wallet.order_id = wallet.assigned_offset = None
+    wallet.cooling_assignment_id = wallet.cooling_until = None
+    wallet.retiring = False

@@ -15,6 +15,7 @@ from consumers.allocator.reading import Record
 from consumers.allocator.store import Store
 from consumers.member import member
 from consumers.places import Log
+from schemas.addresses import preload
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from schemas.topics import Names, names
@@ -40,6 +41,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
         LogDoesNotFit: the log and the database are not of the same history.
         MemberTaken: another live process has the same WALLETQ_MEMBER_ID.
     """
+    preloading = asyncio.create_task(asyncio.to_thread(preload))  # at the first wallet it would stop all partitions
     catalogue = read_catalogue(settings.catalogue)
     url = settings.need_database()
     topic_names = names(settings)
@@ -54,6 +56,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
             raise TopicMissing(topic)
     outbox = Outbox(client_options(settings), topic_names)
     group = topic_names.allocator_group
+    await preloading
     async with member(url, "walletq_allocator", group, settings.member_id) as id_lost:
         try:
             async for attempt in AsyncRetrying(

@@ -1,12 +1,14 @@
 """The outbox: publishes what is committed, in offset order, and knows when all of it is acknowledged."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from consumers.allocator.reading import partition_of
 from consumers.allocator.state import Notification
 from consumers.allocator.store import KeptDeadLetter
 from schemas.topics import (
@@ -61,10 +63,7 @@ class Outbox:
             return
         producer = await self._started()
         try:
-            sent = [
-                await producer.send(message.topic, message.value, message.key, headers=message.headers)
-                for message in messages
-            ]
+            sent = await _send(producer, messages)
             await asyncio.wait(sent)
             for acknowledgement in sent:
                 acknowledgement.result()
@@ -94,6 +93,25 @@ class Outbox:
                     raise
                 self._producer = producer
             return self._producer
+
+
+async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> list[asyncio.Future[Any]]:
+    """Hand the messages over in batches of one partition each: far cheaper than one by one, in the same order."""
+    counts = {topic: len(await producer.partitions_for(topic)) for topic in {message.topic for message in messages}}
+    now_ms = time.time_ns() // 1_000_000
+    open_batches: dict[tuple[str, int], Any] = {}
+    sent = []
+    for topic, key, value, headers in messages:
+        place = (topic, partition_of(key, counts[topic]) if key is not None else 0)
+        batch = open_batches.get(place)
+        if batch is None or batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+            if batch is not None:
+                sent.append(await producer.send_batch(batch, topic, partition=place[1]))
+            batch = open_batches[place] = producer.create_batch()
+            batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
+    for (topic, partition), batch in open_batches.items():
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+    return sent
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from consumers.allocator.state import Entry, Reason, Refusal
 from schemas.addresses import InvalidAddress, normalise
 from schemas.catalogue import Catalogue, Currency
-from schemas.events import FINAL, InvalidEvent, OrderStatusChanged, Parsed, parse_event
+from schemas.events import FINAL, Event, InvalidEvent, OrderStatusChanged, parse_event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 32_503_680_000_000  # the year 3000; only a topic without LogAppendTime can hold more
@@ -51,56 +51,71 @@ class Reader:
     def read(self, record: Record) -> Entry:
         """The record as an entry; refused where it is invalid, never an error."""
         at = _EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), _LATEST_MS))
-        traceparent = _traceparent(record.headers) if record.headers else None
-        refused = Entry(record.offset, at, traceparent=traceparent, key=record.key, value=record.value)
         try:
-            parsed = parse_event(record.value)
+            event, dropped_fields = parse_event(record.value)
         except InvalidEvent as error:
-            return refused._replace(refusal=Refusal(Reason.INVALID_EVENT, str(error)))
-        checked = self._check(parsed, record.key, refused)
-        return refused._replace(refusal=checked) if isinstance(checked, Refusal) else checked
-
-    def _check(self, parsed: Parsed, key: bytes | None, entry: Entry) -> Entry | Refusal:
-        event = parsed.event
+            return self._refused(record, at, Refusal(Reason.INVALID_EVENT, str(error)))
         currency = self._catalogue.currencies.get(event.currency)
         new = not isinstance(event, OrderStatusChanged) or event.status == "pending"
-        right_key = key == event.currency.encode()
-        if currency is None and (new or not right_key):
-            return Refusal(Reason.UNKNOWN_CURRENCY, f"the catalogue has no currency {event.currency}")
+        if currency is not None and _has_too_many_decimals(event, currency):
+            if not _is_final(event):
+                message = f"amount: has more than {currency.decimals} decimals, the most that {event.currency} has"
+                return self._refused(record, at, Refusal(Reason.INVALID_EVENT, message))
+            dropped_fields += 1
+        refusal = self._check_place(event.currency, record.key, known=currency is not None, new=new)
+        network = address = expires_at = None
+        if refusal is None and currency is not None and not _is_final(event):
+            network = event.network or (currency.only_network if new else None)
+            refusal = _check_network(event.currency, currency, network, required=new)
+            if refusal is None and network is not None and new:
+                if isinstance(event, OrderStatusChanged):
+                    refusal = _check_limits(event.currency, currency, event.amount or "")
+                    expires_at = event.expires_at.astimezone(UTC) if event.expires_at else at + self._catalogue.expiry
+                else:
+                    address, refusal = _normalised(currency, network, event.address)
+        if refusal is not None:
+            return self._refused(record, at, refusal, dropped_fields)
+        return Entry(
+            record.offset,
+            at,
+            event,
+            None,
+            network,
+            address,
+            expires_at,
+            currency is not None,
+            dropped_fields,
+            _traceparent(record.headers) if record.headers else None,
+            record.key,
+            record.value,
+        )
+
+    def _refused(self, record: Record, at: datetime, refusal: Refusal, dropped_fields: int = 0) -> Entry:
+        return Entry(
+            record.offset,
+            at,
+            refusal=refusal,
+            dropped_fields=dropped_fields,
+            traceparent=_traceparent(record.headers),
+            key=record.key,
+            value=record.value,
+        )
+
+    def _check_place(self, code: str, key: bytes | None, *, known: bool, new: bool) -> Refusal | None:
+        """Whether the record is where its currency belongs. Of a currency that the catalogue has no more, an order
+        that is known may still go on."""
+        right_key = key == code.encode()
+        if not known and (new or not right_key):
+            return Refusal(Reason.UNKNOWN_CURRENCY, f"the catalogue has no currency {code}")
         if not right_key or key is None:
-            return Refusal(Reason.WRONG_KEY, f"the key must be the currency {event.currency}")
+            return Refusal(Reason.WRONG_KEY, f"the key must be the currency {code}")
         if not self._is_own(key):
+            right = partition_of(key, self._partition_count)
             return Refusal(
                 Reason.WRONG_PARTITION,
-                f"the key {event.currency} belongs to partition {partition_of(key, self._partition_count)} "
-                "(murmur2, as the Java client's default partitioner has it)",
+                f"the key {code} belongs to partition {right} (murmur2, as the Java client's default partitioner)",
             )
-        entry = entry._replace(event=event, dropped_fields=parsed.dropped_fields)
-        if currency is None:
-            return entry._replace(in_catalogue=False)
-        if isinstance(event, OrderStatusChanged) and event.status in FINAL:
-            return entry
-        network = event.network or (currency.only_network if new else None)
-        if network is None:
-            if not new:
-                return entry
-            known = ", ".join(currency.networks)
-            return Refusal(Reason.NETWORK_REQUIRED, f"{event.currency} has several networks; name one of {known}")
-        if network not in currency.networks:
-            known = ", ".join(currency.networks)
-            return Refusal(Reason.UNKNOWN_NETWORK, f"{event.currency} has no network {network}; it has {known}")
-        if not isinstance(event, OrderStatusChanged):
-            try:
-                address = normalise(currency.networks[network].address, event.address)
-            except InvalidAddress as error:
-                return Refusal(Reason.INVALID_ADDRESS, f"no address of {network}: {error}")
-            return entry._replace(network=network, address=address)
-        if new:
-            refusal = _check_amount(currency, event.currency, event.amount or "")
-            if refusal is not None:
-                return refusal
-        expires_at = event.expires_at.astimezone(UTC) if event.expires_at else entry.at + self._catalogue.expiry
-        return entry._replace(network=network, expires_at=expires_at)
+        return None
 
     def _is_own(self, key: bytes) -> bool:
         own = self._own_keys.get(key)
@@ -112,16 +127,39 @@ class Reader:
         return own
 
 
-def _check_amount(currency: Currency, code: str, amount: str) -> Refusal | None:
-    decimals = len(amount.partition(".")[2])
-    if decimals > currency.decimals:
-        return Refusal(Reason.INVALID_EVENT, f"amount: has {decimals} decimals, {code} has {currency.decimals} at most")
-    if not currency.min_amount <= Decimal(amount) <= currency.max_amount:
-        return Refusal(
-            Reason.AMOUNT_OUT_OF_RANGE,
-            f"amount {amount} is not within {currency.min_amount} to {currency.max_amount} {code}",
-        )
-    return None
+def _is_final(event: Event) -> bool:
+    return isinstance(event, OrderStatusChanged) and event.status in FINAL
+
+
+def _has_too_many_decimals(event: Event, currency: Currency) -> bool:
+    if not isinstance(event, OrderStatusChanged) or event.amount is None:
+        return False
+    return len(event.amount.partition(".")[2]) > currency.decimals
+
+
+def _check_network(code: str, currency: Currency, network: str | None, *, required: bool) -> Refusal | None:
+    if network in currency.networks or (network is None and not required):
+        return None
+    known = ", ".join(currency.networks)
+    if network is None:
+        return Refusal(Reason.NETWORK_REQUIRED, f"{code} has several networks; name one of {known}")
+    return Refusal(Reason.UNKNOWN_NETWORK, f"{code} has no network {network}; it has {known}")
+
+
+def _check_limits(code: str, currency: Currency, amount: str) -> Refusal | None:
+    if currency.min_amount <= Decimal(amount) <= currency.max_amount:
+        return None
+    return Refusal(
+        Reason.AMOUNT_OUT_OF_RANGE,
+        f"amount {amount} is not within {currency.min_amount} to {currency.max_amount} {code}",
+    )
+
+
+def _normalised(currency: Currency, network: str, address: str) -> tuple[str | None, Refusal | None]:
+    try:
+        return normalise(currency.networks[network].address, address), None
+    except InvalidAddress as error:
+        return None, Refusal(Reason.INVALID_ADDRESS, f"no address of {network}: {error}")
 
 
 def _traceparent(headers: Sequence[tuple[str, bytes]]) -> str | None:

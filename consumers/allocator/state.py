@@ -1,7 +1,12 @@
-"""The plain data of the allocator: what is read, what is decided. Frozen, and known to no driver."""
+"""The plain data of the allocator: what is read, what is decided. Known to no driver.
 
+All of it is frozen but `Order` and `Wallet`: `decide` changes copies of these, field by field, and never a state's own.
+"""
+
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -41,7 +46,8 @@ class Refusal(NamedTuple):
     message: str
 
 
-class Order(NamedTuple):
+@dataclass(slots=True)
+class Order:
     """An order: it waits (`queue_place`), holds a wallet (`address`) or has ended."""
 
     currency: str
@@ -65,7 +71,8 @@ class Order(NamedTuple):
     ended_at: datetime | None = None
 
 
-class Wallet(NamedTuple):
+@dataclass(slots=True)
+class Wallet:
     """A wallet: available (`free_place`), occupied (`order_id`, `assigned_offset`), cooling or retired."""
 
     currency: str
@@ -80,6 +87,12 @@ class Wallet(NamedTuple):
     cooling_assignment_id: UUID | None = None
     cooling_until: datetime | None = None
     retired_offset: int | None = None
+
+
+order_row = attrgetter(*(field.name for field in fields(Order)))
+"An order's fields as a tuple, in their order."
+wallet_row = attrgetter(*(field.name for field in fields(Wallet)))
+"A wallet's fields as a tuple, in their order."
 
 
 class Assignment(NamedTuple):

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -20,6 +22,8 @@ from consumers.allocator.state import (
     State,
     Wallet,
     WalletKey,
+    order_row,
+    wallet_row,
 )
 from consumers.errors import Fenced
 from consumers.places import Place
@@ -44,27 +48,24 @@ PARAMETERS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-_ORDER_COLUMNS = len(Order._fields)
-_ORDER_CHANGES = [
-    Order._fields.index(name)
-    for name in (
-        "currency",
-        "order_id",
-        "status",
-        "network",
-        "amount",
-        "queue_place",
-        "address",
-        "reason",
-        "actor",
-        "pending_offset",
-        "pending_at",
-        "paid_offset",
-        "processing_offset",
-        "ended_offset",
-        "ended_at",
-    )
-]
+_ORDER_COLUMNS = len(fields(Order))
+_order_changes = attrgetter(
+    "currency",
+    "order_id",
+    "status",
+    "network",
+    "amount",
+    "queue_place",
+    "address",
+    "reason",
+    "actor",
+    "pending_offset",
+    "pending_at",
+    "paid_offset",
+    "processing_offset",
+    "ended_offset",
+    "ended_at",
+)
 
 
 class KeptDeadLetter(NamedTuple):
@@ -132,13 +133,13 @@ class Store:
         waiting: dict[Pool, list[str]] = {}
         if many_free:
             for row in await self._live.fetch(SQL["first_free"], *_columns(many_free)):
-                wallet = Wallet._make(row)
-                wallets[wallet[:3]] = wallet
-                free.setdefault(wallet[:2], []).append(wallet.address)
+                wallet = Wallet(*row)
+                wallets[wallet.currency, wallet.network, wallet.address] = wallet
+                free.setdefault((wallet.currency, wallet.network), []).append(wallet.address)
         if many_waiting:
             for row in await self._live.fetch(SQL["first_waiting"], *_columns(many_waiting)):
-                order = Order._make(row)
-                orders[order[:2]] = order
+                order = Order(*row)
+                orders[order.currency, order.order_id] = order
                 waiting.setdefault((row["currency"], row["network"]), []).append(order.order_id)
         return State(orders, wallets, free, waiting)
 
@@ -176,7 +177,7 @@ class Store:
             await self._write(connection, changes)
             if dead_letters:
                 await connection.execute(
-                    SQL["insert_dead_letters"], self.topic, self.partition, *zip(*dead_letters, strict=True)
+                    SQL["insert_dead_letters"], self.topic, self.partition, *_transposed(dead_letters)
                 )
         self._recorded_catalogue = self._catalogue.sha256
         return dead_letters
@@ -224,9 +225,9 @@ class Store:
             elif event is not None and entry.network is not None and entry.address is not None:
                 wallet_keys[event.currency, entry.network, entry.address] = None
         if order_keys:
-            for row in await self._live.fetch(SQL["orders_named"], *zip(*order_keys, strict=True)):
-                order = Order._make(row[:_ORDER_COLUMNS])
-                orders[order[:2]] = order
+            for row in await self._live.fetch(SQL["orders_named"], *_transposed(order_keys)):
+                order = Order(*row[:_ORDER_COLUMNS])
+                orders[order.currency, order.order_id] = order
                 if order.network is not None and order.address is not None:
                     wallets[order.currency, order.network, order.address] = Wallet(
                         currency=order.currency,
@@ -240,25 +241,24 @@ class Store:
                         retired_offset=row["w_retired_offset"],
                     )
         if wallet_keys:
-            for row in await self._live.fetch(SQL["wallets_named"], *zip(*wallet_keys, strict=True)):
-                wallet = Wallet._make(row)
-                wallets[wallet[:3]] = wallet
+            for row in await self._live.fetch(SQL["wallets_named"], *_transposed(wallet_keys)):
+                wallet = Wallet(*row)
+                wallets[wallet.currency, wallet.network, wallet.address] = wallet
         return orders, wallets
 
     async def _write(self, connection: asyncpg.Connection, changes: Changes) -> None:
         if changes.new_orders:
-            await connection.execute(SQL["insert_orders"], *zip(*changes.new_orders, strict=True))
+            await connection.execute(SQL["insert_orders"], *_transposed(map(order_row, changes.new_orders)))
         if changes.changed_orders:
-            columns = list(zip(*changes.changed_orders, strict=True))
-            await connection.execute(SQL["update_orders"], *[columns[index] for index in _ORDER_CHANGES])
+            await connection.execute(SQL["update_orders"], *_transposed(map(_order_changes, changes.changed_orders)))
         if changes.new_wallets:
-            await connection.execute(SQL["insert_wallets"], *zip(*changes.new_wallets, strict=True))
+            await connection.execute(SQL["insert_wallets"], *_transposed(map(wallet_row, changes.new_wallets)))
         if changes.changed_wallets:
-            await connection.execute(SQL["update_wallets"], *zip(*changes.changed_wallets, strict=True))
+            await connection.execute(SQL["update_wallets"], *_transposed(map(wallet_row, changes.changed_wallets)))
         if changes.releases:
-            await connection.execute(SQL["close_assignments"], self.partition, *zip(*changes.releases, strict=True))
+            await connection.execute(SQL["close_assignments"], self.partition, *_transposed(changes.releases))
         if changes.assignments:
-            await connection.execute(SQL["insert_assignments"], self.partition, *zip(*changes.assignments, strict=True))
+            await connection.execute(SQL["insert_assignments"], self.partition, *_transposed(changes.assignments))
 
 
 def _needs(entries: Sequence[Entry], orders: dict[OrderKey, Order]) -> tuple[Counter[Pool], Counter[Pool]]:
@@ -285,6 +285,11 @@ def _needs(entries: Sequence[Entry], orders: dict[OrderKey, Order]) -> tuple[Cou
             else:
                 waiting[pool] += 1
     return free, waiting
+
+
+def _transposed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Rows as columns: an array for each, as unnest takes them."""
+    return zip(*rows, strict=True)
 
 
 def _columns(many: Counter[Pool]) -> tuple[list[str], list[str], list[int]]:

@@ -1,0 +1,12 @@
+"""The mailer: consumes `wallet-notifications` and sends each customer the mail with the deposit address.
+
+    intake       topic → deliveries (in one transaction with the partition's place)
+    dispatch     due deliveries → mails → outcomes (leases, so that any number of mailers share the work)
+    dead_letters what was refused → its topic
+
+What this folder offers: `run_mailer`.
+"""
+
+from consumers.mailer.handler import run_mailer
+
+__all__ = ["run_mailer"]

@@ -100,5 +100,7 @@ def after_sending(
     shown = verdict.kind is Kind.UNKNOWN
     delay = backoff.delay(attempts, draw)
     if delay >= (expires_at - now).total_seconds():
-        return Ending("expired", f"the order expires before the next attempt; {verdict.text}", counted=True, shown=shown)
+        return Ending(
+            "expired", f"the order expires before the next attempt; {verdict.text}", counted=True, shown=shown
+        )
     return Ending("due", f"{verdict.kind}: {verdict.text}", counted=True, delay=delay, shown=shown)

@@ -41,7 +41,11 @@ class Gate:
         self._closed_at = self._clock()
         return self._wait
 
-    def passed(self) -> bool:
-        """The server dealt with a mail. Whether this opened the gate."""
-        was_closed, self._closed_at, self._wait = self._closed_at is not None, None, 0.0
-        return was_closed
+    def passed(self, began_at: float) -> bool:
+        """The server did not refuse an attempt that began then. Whether this opened the gate; one that is older
+        than the wait does not, or a server that takes some connections only would be asked without a pause."""
+        if self._closed_at is None or began_at < self._closed_at:
+            return False
+        self._closed_at = None
+        self._wait = 0.0
+        return True

@@ -1,6 +1,7 @@
 """Kept connections to the mail server, and what an attempt to send over one came to."""
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
@@ -147,10 +148,8 @@ class Session:
     async def quit(self) -> None:
         """Take leave, for politeness only."""
         if self._client is not None and self._client.is_connected:
-            try:
+            with contextlib.suppress(SMTPException, OSError, asyncio.TimeoutError):  # it is gone either way
                 await self._client.quit(timeout=1)
-            except (SMTPException, OSError, asyncio.TimeoutError):
-                pass  # noqa: S110  it is gone either way
         self.close()
 
     async def _send(self, message: Message) -> None:

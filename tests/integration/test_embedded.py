@@ -230,6 +230,19 @@ async def test_up_tells_where_everything_is_and_stops_at_ctrl_c(tmp_path: Path) 
         assert not connection_file.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_up_can_be_stopped_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
+    process = run(RUN_UP, tmp_path)
+    assert process.stdout is not None
+    await until(lambda: {child.name() for child in psutil.Process(process.pid).children()} >= {"java"})
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    assert await asyncio.to_thread(process.wait, 15) == 0
+    process.stdout.close()
+    assert gone(children)
+    assert not (tmp_path / "connection.env").exists()
+
+
 async def test_up_stops_when_a_server_dies(tmp_path: Path) -> None:
     async with running(RUN_UP, tmp_path) as (process, _):
         await until((tmp_path / "connection.env").exists, 40)

@@ -3,18 +3,24 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Value = TypeVar("Value")
 
 POLL_SECONDS = 0.02
 
 
+@overload
+async def until(  # type: ignore[overload-overlap]
+    condition: Callable[[], Awaitable[Value]], timeout: float = ..., what: str = ...
+) -> Value: ...
+@overload
+async def until(condition: Callable[[], Value], timeout: float = ..., what: str = ...) -> Value: ...
 async def until(
-    condition: Callable[[], Value | Awaitable[Value]],
+    condition: Callable[[], Any],
     timeout: float = 30,  # noqa: ASYNC109 - the error must say what was waited for
     what: str = "the condition",
-) -> Value:
+) -> Any:
     """Ask every 20 ms until the answer is truthy, and return it.
 
     Args:
@@ -25,7 +31,7 @@ async def until(
     Raises:
         AssertionError: says what was waited for, for how long, and the last answer.
     """
-    answer: Value | None = None
+    answer: Any = None
     deadline = asyncio.timeout(timeout)
     try:
         async with deadline:

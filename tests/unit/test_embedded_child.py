@@ -1,6 +1,7 @@
 """A child writes its log, stops when asked, and never outlives its parent."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -89,3 +90,28 @@ async def test_command_that_does_not_exist_says_so(tmp_path: Path) -> None:
     child = Child("nothing", ["/no/such/program"], log=tmp_path / "log")
     assert await child.wait() == 1
     assert "/no/such/program cannot be run: No such file or directory" in child.tail()
+
+
+CAPABILITIES = "grep CapEff /proc/self/status | cut -f2; id -un"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root drops root")
+async def test_child_of_root_becomes_an_ordinary_user_without_any_capability(tmp_path: Path) -> None:
+    child = Child("script", ["sh", "-c", CAPABILITIES], log=tmp_path / "log", user="nobody", reach=[Path("/bin/sh")])
+    assert await child.wait() == 0
+    assert child.tail().split() == ["0" * 16, "nobody"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root drops root")
+async def test_child_of_root_still_reaches_what_lies_in_a_private_folder(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "program").write_text('#!/bin/sh\nid -un; cat "$0".txt')
+    (private / "program").chmod(0o755)
+    (private / "program.txt").write_text("reached")
+    (private / "program.txt").chmod(0o600)
+    program = private / "program"
+    child = Child("script", [program], log=tmp_path / "log", user="nobody", reach=[program])
+    assert await child.wait() == 0, child.tail()
+    assert child.tail().split() == ["nobody", "reached"]
+    assert private.stat().st_mode & 0o777 == 0o700

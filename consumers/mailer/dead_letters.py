@@ -1,0 +1,105 @@
+"""Dead letters on their way to their topic: at least once; duplicates share topic, partition and offset."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumers.mailer.deliveries import Deliveries
+from consumers.mailer.notices import DeadLetter
+from consumers.mailer.patience import first_of, patiently
+from schemas.topics import (
+    HEADER_LENGTH,
+    HEADER_MESSAGE,
+    HEADER_OFFSET,
+    HEADER_PARTITION,
+    HEADER_REASON,
+    HEADER_SHA256,
+    HEADER_TIMESTAMP,
+    HEADER_TOPIC,
+    Names,
+)
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+LOOK_SECONDS = 5.0
+"Between two looks for what a mailer left that died before it published."
+
+
+class DeadLetterPublisher:
+    """Publishes the dead letters that wait in the database."""
+
+    def __init__(self, deliveries: Deliveries, topic: str, make_producer: Callable[[], AIOKafkaProducer]) -> None:
+        """Wire it; it connects at the first dead letter.
+
+        Args:
+            deliveries: the mailer's tables.
+            topic: the topic whose records were refused.
+            make_producer: an unstarted producer; a new one after a failure, since a failed one may never recover.
+        """
+        self._deliveries = deliveries
+        self._topic = topic
+        self._make_producer = make_producer
+        self._producer: AIOKafkaProducer | None = None
+        self.wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until `stop`; what is left then the next mailer publishes."""
+        try:
+            while not stop.is_set():
+                self.wake.clear()
+                await patiently(self._publish, what="publishing dead letters", stop=stop)
+                await first_of(self.wake, LOOK_SECONDS)
+        finally:
+            if self._producer is not None:
+                await self._producer.stop()
+
+    async def _publish(self) -> None:
+        while letters := await self._deliveries.dead_letters_to_publish(BATCH):
+            await self._send(letters)
+            await self._deliveries.dead_letters_published(letters)
+            log.info("dead_letters_published", topic=self._topic, count=len(letters))
+
+    async def _send(self, letters: list[DeadLetter]) -> None:
+        try:
+            if self._producer is None:
+                producer = self._make_producer()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            target = Names.dead_letters(self._topic)
+            acknowledgements = [
+                await self._producer.send(
+                    target, value=letter.value, key=letter.key, headers=headers(self._topic, letter)
+                )
+                for letter in letters
+            ]
+            await asyncio.gather(*acknowledgements)
+        except KafkaError:
+            failed, self._producer = self._producer, None
+            if failed is not None:
+                await failed.stop()
+            raise
+
+
+def headers(topic: str, letter: DeadLetter) -> list[tuple[str, bytes]]:
+    """Why and from where, as text; the time in milliseconds since 1970."""
+    rows = [
+        (HEADER_REASON, letter.reason),
+        (HEADER_MESSAGE, letter.message),
+        (HEADER_TOPIC, topic),
+        (HEADER_PARTITION, str(letter.partition)),
+        (HEADER_OFFSET, str(letter.offset)),
+        (HEADER_TIMESTAMP, str(round(letter.record_at.timestamp() * 1000))),
+    ]
+    if letter.value is None and letter.value_length is not None:
+        rows += [(HEADER_LENGTH, str(letter.value_length)), (HEADER_SHA256, letter.value_sha256 or "")]
+    if letter.traceparent is not None:
+        rows.append(("traceparent", letter.traceparent))
+    return [(name, text.encode()) for name, text in rows]

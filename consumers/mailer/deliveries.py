@@ -1,0 +1,151 @@
+"""The mailer's tables: deliveries, its dead letters, and where its partitions go on."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from consumers.errors import Fenced
+from consumers.mailer.endings import Dossier, Ending
+from consumers.mailer.notices import Changes, DeadLetter, Known
+from storage.sql import read_queries
+
+SQL = read_queries("mailer")
+STATEMENT_SECONDS = 10.0
+"A database that does not answer for so long is away."
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that is ours under a lease."""
+
+    notification_id: UUID
+    lease_holder: UUID
+    interrupted: bool
+    "An attempt was under way when its mailer died: nobody knows whether its mail was sent."
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A claim and how it ends; `address` is the one that the mail showed."""
+
+    claim: Claim
+    ending: Ending
+    address: str | None = None
+    dead_letter: DeadLetter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition goes on, and which log that is a place in."""
+
+    partition: int
+    next_offset: int
+    partition_count: int
+    cluster_id: str
+
+
+class Deliveries:
+    """What the mailer reads and writes, in a handful of set-based statements."""
+
+    def __init__(self, pool: asyncpg.Pool, topic: str) -> None:
+        self._pool = pool
+        self._topic = topic
+
+    async def places(self, partitions: Sequence[int], partition_count: int, cluster_id: str) -> list[Place]:
+        """Where these partitions go on; those that were never seen begin at 0 with this count and cluster."""
+        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection:
+            await connection.execute(SQL["create_places"], self._topic, partitions, partition_count, cluster_id)
+            rows = await connection.fetch(SQL["read_places"], self._topic, partitions)
+            return [Place(**row) for row in rows]
+
+    async def gather(self, notification_ids: Sequence[UUID]) -> dict[UUID, Known]:
+        """Of these, the assignments that exist."""
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            rows = await self._pool.fetch(SQL["gather"], notification_ids)
+        return {row["notification_id"]: Known(row["currency"], row["order_id"], row["has_delivery"]) for row in rows}
+
+    async def apply(self, changes: Changes) -> None:
+        """Write a batch in one transaction.
+
+        Raises:
+            Fenced: another mailer owns one of the partitions now; nothing is written.
+        """
+        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection, connection.transaction():
+            steps = _columns(map(astuple, changes.steps), 6)
+            moved = {row[0] for row in await connection.fetch(SQL["advance"], self._topic, *steps)}
+            for step in changes.steps:
+                if step.partition not in moved:
+                    raise Fenced(self._topic, step.partition, step.start)
+            if changes.deliveries:
+                await connection.execute(SQL["add_deliveries"], *_columns(map(astuple, changes.deliveries), 6))
+            await self._add_dead_letters(connection, changes.dead_letters)
+
+    async def claim(self, count: int, lease_holder: UUID, seconds: float) -> list[Claim]:
+        """Up to `count` deliveries that are due, for so many seconds."""
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            rows = await self._pool.fetch(SQL["claim"], count, lease_holder, seconds)
+        return [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
+
+    async def look(self, notification_ids: Sequence[UUID], lease_holder: UUID) -> dict[UUID, Dossier]:
+        """What is to be known for their mails now; those whose lease is lost are left out."""
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            rows = await self._pool.fetch(SQL["look"], notification_ids, lease_holder)
+        return {row["notification_id"]: Dossier(**row) for row in rows}
+
+    async def settle(self, settled: Sequence[Settled]) -> set[UUID]:
+        """End attempts, in one transaction with their dead letters. Those whose lease still held."""
+        rows = [
+            (
+                one.claim.notification_id,
+                one.claim.lease_holder,
+                one.ending.state,
+                one.ending.outcome,
+                one.ending.counted,
+                one.ending.delay,
+                one.address,
+            )
+            for one in settled
+        ]
+        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection, connection.transaction():
+            held = {row[0] for row in await connection.fetch(SQL["settle"], *_columns(rows, 7))}
+            await self._add_dead_letters(
+                connection,
+                [one.dead_letter for one in settled if one.dead_letter and one.claim.notification_id in held],
+            )
+        return held
+
+    async def next_due(self) -> float | None:
+        """Seconds until a delivery is due or a lease runs out; below 0 for one that is due; None for none."""
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            seconds: float | None = await self._pool.fetchval(SQL["next_due"])
+        return seconds
+
+    async def dead_letters_to_publish(self, limit: int) -> list[DeadLetter]:
+        """The first that nobody has published."""
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            rows = await self._pool.fetch(SQL["dead_letters_to_publish"], self._topic, limit)
+        return [DeadLetter(**row) for row in rows]
+
+    async def dead_letters_published(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """The broker has acknowledged these."""
+        places = _columns(((letter.partition, letter.offset) for letter in dead_letters), 2)
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            await self._pool.execute(SQL["dead_letters_published"], self._topic, *places)
+
+    async def _add_dead_letters(self, connection: Any, dead_letters: Sequence[DeadLetter]) -> None:
+        if dead_letters:
+            columns = _columns(map(astuple, dead_letters), 10)
+            await connection.execute(SQL["add_dead_letters"], self._topic, *columns)
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> list[list[Any]]:
+    """Rows as the columns that unnest() takes."""
+    columns: list[list[Any]] = [[] for _ in range(count)]
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    return columns

@@ -1,0 +1,182 @@
+"""The mailer's process: what is wired to what."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumers.mailer.dead_letters import DeadLetterPublisher
+from consumers.mailer.deliveries import Deliveries
+from consumers.mailer.dispatch import Composer, Dispatcher, Terms
+from consumers.mailer.endings import Dossier
+from consumers.mailer.gate import Gate
+from consumers.mailer.intake import Intake
+from consumers.mailer.letters import Letter, Message, compose, read_sender
+from consumers.mailer.notices import Changes
+from consumers.mailer.places import read_log
+from consumers.mailer.smtp import Connections, read_mail_server
+from schemas.catalogue import Catalogue, read_catalogue
+from schemas.settings import Settings
+from schemas.topics import Names, names
+from storage.database import AWAY, create_pool
+from storage.database import unreachable as database_unreachable
+from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
+from storage.migrations import check_migrated
+
+log = structlog.get_logger(__name__)
+
+POOL_SIZE = 6
+MAX_POLL_INTERVAL_MS = 24 * 3_600_000
+"The database may be away for long; a mailer that waits for it is no dead member."
+START_SECONDS = 15.0
+
+
+async def run_mailer(
+    settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None, tls: ssl.SSLContext | None = None
+) -> None:
+    """Consume notifications and send their mails until `stop`.
+
+    Args:
+        settings: where the servers are, and how the mails are.
+        stop: set it, and the mailer finishes what is in flight and leaves its group.
+        terms: the limits by which it works, if not those of the settings.
+        tls: which certificates of a mail server are trusted, if not those of the system.
+
+    Raises:
+        ServerUnreachable: Kafka or the database does not answer at the start. Later it is waited for.
+        SettingsError: a setting is missing or wrong.
+        NotMigrated: the database lacks tables of this version.
+        TopicMissing: a topic does not exist.
+        LogDoesNotFit: the log and the database are not of the same history.
+    """
+    topic = names(settings).notifications
+    connections = Connections(read_mail_server(settings.need_smtp()), tls or ssl.create_default_context())
+    letters = composer(settings, read_catalogue(settings.catalogue))
+    async with _database(settings) as pool, _consumer(settings) as consumer:
+        kafka_log = await read_log(settings, topic)
+        await read_log(settings, Names.dead_letters(topic))
+        deliveries = Deliveries(pool, topic)
+        publisher = DeadLetterPublisher(deliveries, topic, lambda: _producer(settings))
+        dispatcher = Dispatcher(
+            deliveries,
+            connections,
+            Gate(time.monotonic),
+            letters,
+            terms or Terms.of(settings),
+            on_dead_letter=publisher.wake.set,
+        )
+
+        def on_changes(changes: Changes) -> None:
+            if changes.deliveries:
+                dispatcher.wake.set()
+            if changes.dead_letters:
+                publisher.wake.set()
+
+        intake = Intake(consumer, deliveries, kafka_log, on_changes)
+        log.info("mailer_started", topic=topic, member_id=settings.member_id)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(intake.run(stop))
+                tasks.create_task(dispatcher.run(stop))
+                tasks.create_task(publisher.run(stop))
+                tasks.create_task(_wake_at(stop, dispatcher.wake, publisher.wake))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # one failure has cancelled the other tasks
+        finally:
+            await connections.close()
+    log.info("mailer_stopped")
+
+
+def composer(settings: Settings, catalogue: Catalogue) -> Composer:
+    """What writes the mails under these settings.
+
+    Raises:
+        SettingsError: WALLETQ_MAIL_FROM is no address.
+    """
+    sender = read_sender(settings.mail_from)
+
+    def write(dossier: Dossier, at: datetime) -> Message:
+        if dossier.email is None or dossier.amount is None or dossier.expires_at is None:
+            raise ValueError("the order has no recipient")
+        currency = catalogue.currencies.get(dossier.currency)
+        return compose(
+            Letter(
+                notification_id=dossier.notification_id,
+                recipient=dossier.email,
+                locale=dossier.locale or "en",
+                order_id=dossier.order_id,
+                currency=dossier.currency,
+                currency_name=currency.name if currency else dossier.currency,
+                network=dossier.network,
+                address=dossier.address,
+                amount=dossier.amount,
+                expires_at=dossier.expires_at,
+                company=settings.company_name,
+                sender=sender,
+                written_at=at,
+            )
+        )
+
+    return write
+
+
+async def _wake_at(stop: asyncio.Event, *sleepers: asyncio.Event) -> None:
+    await stop.wait()
+    for sleeper in sleepers:
+        sleeper.set()
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    url = settings.need_database()
+    pool = await create_pool(url, "walletq_mailer", size=POOL_SIZE, application="walletq mail")
+    try:
+        try:
+            async with pool.acquire() as connection:
+                await check_migrated(connection)
+        except AWAY as error:
+            raise database_unreachable(url, error) from error
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=names(settings).mailer_group,
+        group_instance_id=settings.member_id,
+        client_id="walletq-mailer",
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # the place comes from the database only
+        fetch_max_wait_ms=20,  # idle partitions would hold up busy ones
+        max_partition_fetch_bytes=MAX_FETCH_BYTES,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        rebalance_timeout_ms=settings.session_timeout_ms,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 5,
+    )
+    try:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await consumer.start()
+        except (KafkaError, OSError, asyncio.TimeoutError) as error:
+            raise unreachable(settings, error) from error
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+def _producer(settings: Settings) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **client_options(settings), client_id="walletq-mailer", acks="all", max_request_size=MAX_FETCH_BYTES
+    )

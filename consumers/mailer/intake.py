@@ -1,0 +1,190 @@
+"""From the notification topic to deliveries: the consumer's loop."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumers.errors import Fenced
+from consumers.mailer.deliveries import Deliveries
+from consumers.mailer.notices import Changes, Notice, Record, decide, read_notice, read_traceparent
+from consumers.mailer.patience import SERVER_AWAY, patiently
+from consumers.mailer.places import Log, check_log, misfit
+from schemas.events import WalletAssigned
+
+log = structlog.get_logger(__name__)
+
+POLL_MS = 200
+BATCH_RECORDS = 1_000
+COMMIT_SECONDS = 5.0
+MISFIT_SECONDS = 10.0
+"A log that does not fit for so long will not fit any more: until then a broker may still be catching up."
+
+
+class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads notifications from where the database says, and writes their deliveries together with the new place."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, deliveries: Deliveries, topic: Log, on_changes: Callable[[Changes], None]
+    ) -> None:
+        """Wire it; nothing happens yet.
+
+        Args:
+            consumer: started, not yet subscribed.
+            deliveries: the mailer's tables.
+            topic: the notification topic as it is.
+            on_changes: is told what has been written.
+        """
+        self._consumer = consumer
+        self._deliveries = deliveries
+        self._topic = topic
+        self._on_changes = on_changes
+        self._places: dict[int, int] = {}
+        self._unplaced: set[int] = set()
+        self._committed: dict[int, int] = {}
+        self._commit_at = 0.0
+        self._misfit_since: float | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`.
+
+        Raises:
+            LogDoesNotFit: the log and the database are not of the same history.
+        """
+        self._consumer.subscribe([self._topic.topic], listener=self)
+        while not stop.is_set():
+            await patiently(self._turn, what="intake", stop=stop)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Forget their places: whoever has them next reads them from the database."""
+        for partition in revoked:
+            self._places.pop(partition.partition, None)
+            self._unplaced.discard(partition.partition)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Nothing is fetched before the database has said from where."""
+        self._lose_places(partition.partition for partition in assigned)
+
+    async def _turn(self) -> None:
+        """One look at the topic. Whatever goes wrong, the places are read again: a commit may have lost its reply."""
+        try:
+            if self._unplaced:
+                await self._find_places()
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            if notices := self._read(fetched):
+                await self._take(notices)
+            await self._commit_for_lag_tools()
+        except Fenced as fenced:
+            log.info("fenced", topic=fenced.topic, partition=fenced.partition, expected_offset=fenced.expected_offset)
+            self._lose_places(list(self._places))
+        except SERVER_AWAY:
+            self._lose_places(list(self._places))
+            raise
+
+    async def _take(self, notices: list[Notice]) -> None:
+        places = {record.partition: self._places[record.partition] for record, _ in notices}
+        known = await self._deliveries.gather(
+            [said.notification_id for _, said in notices if isinstance(said, WalletAssigned)]
+        )
+        changes = decide(notices, known, places)
+        await self._deliveries.apply(changes)
+        for step in changes.steps:
+            if self._places.get(step.partition) == step.start:
+                self._places[step.partition] = step.end
+        for letter in changes.dead_letters:
+            log.warning(
+                "dead_letter",
+                topic=self._topic.topic,
+                partition=letter.partition,
+                offset=letter.offset,
+                reason=letter.reason,
+                problem=letter.message,
+            )
+        self._on_changes(changes)
+
+    def _read(self, fetched: Mapping[TopicPartition, list[Any]]) -> list[Notice]:
+        """The fetched records, of partitions whose place is known."""
+        notices = []
+        for partition, records in fetched.items():
+            place = self._places.get(partition.partition)
+            if place is None or not records:
+                continue
+            if records[0].offset < place:
+                self._lose_places([partition.partition])
+                continue
+            notices += [
+                read_notice(
+                    Record(partition.partition, r.offset, r.timestamp, r.key, r.value, read_traceparent(r.headers))
+                )
+                for r in records
+            ]
+        return notices
+
+    def _lose_places(self, partitions: Iterable[int]) -> None:
+        mine = {tp.partition for tp in self._consumer.assignment()}
+        for partition in partitions:
+            self._places.pop(partition, None)
+            if partition not in mine:
+                continue
+            self._unplaced.add(partition)
+            at = TopicPartition(self._topic.topic, partition)
+            self._consumer.pause(at)
+            # Without a position aiokafka raises NoOffsetForPartitionError even for a paused partition.
+            self._consumer.seek(at, 0)
+
+    async def _find_places(self) -> None:
+        topic = self._topic
+        wanted = sorted(self._unplaced)
+        places = await self._deliveries.places(wanted, topic.partition_count, topic.cluster_id)
+        check_log(topic, places)
+        partitions = [TopicPartition(topic.topic, partition) for partition in wanted]
+        starts = await self._consumer.beginning_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        problem = misfit(
+            topic,
+            places,
+            {at.partition: offset for at, offset in starts.items()},
+            {at.partition: offset for at, offset in ends.items()},
+        )
+        if problem is not None:
+            self._wait_for_fit(problem)
+            return
+        self._misfit_since = None
+        mine = self._consumer.assignment()
+        for place in places:
+            at = TopicPartition(topic.topic, place.partition)
+            if place.partition in self._unplaced and at in mine:
+                self._consumer.seek(at, place.next_offset)
+                self._consumer.resume(at)
+                self._unplaced.discard(place.partition)
+                self._places[place.partition] = place.next_offset
+        log.info("places_found", topic=topic.topic, partitions=len(self._places))
+
+    def _wait_for_fit(self, problem: Exception) -> None:
+        now = time.monotonic()
+        if self._misfit_since is None:
+            self._misfit_since = now
+            log.warning("log_does_not_fit", problem=str(problem))
+        elif now - self._misfit_since >= MISFIT_SECONDS:
+            raise problem
+
+    async def _commit_for_lag_tools(self) -> None:
+        """Tell Kafka the places, which nobody reads but tools that show lag."""
+        now = time.monotonic()
+        if now < self._commit_at or self._committed == self._places:
+            return
+        self._commit_at = now + COMMIT_SECONDS
+        places = dict(self._places)
+        try:
+            async with asyncio.timeout(2):
+                await self._consumer.commit(
+                    {TopicPartition(self._topic.topic, partition): offset for partition, offset in places.items()}
+                )
+        except (KafkaError, asyncio.TimeoutError) as error:
+            log.debug("lag_not_committed", error=type(error).__name__)
+        else:
+            self._committed = places

@@ -1,0 +1,170 @@
+"""From records of the notification topic to deliveries and dead letters: pure decisions over plain data."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from schemas.events import WalletAssigned
+from schemas.topics import MAX_KEPT_BYTES
+
+INVALID_EVENT = "invalid_event"
+UNKNOWN_ASSIGNMENT = "unknown_assignment"
+MAIL_REFUSED = "mail_refused"
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LAST_MILLISECOND = 253_402_300_799_999  # the year 9999: a producer may write any number
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of the notification topic."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    "Milliseconds since 1970."
+    key: bytes | None
+    value: bytes | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An assignment that the database knows."""
+
+    currency: str
+    order_id: str
+    has_delivery: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A mail that is to be sent."""
+
+    notification_id: UUID
+    partition: int
+    offset: int
+    currency: str
+    order_id: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that was refused, or a notification whose mail was; `value` is None where it was too large to keep."""
+
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    record_at: datetime
+    key: bytes | None
+    value: bytes | None
+    value_length: int | None
+    value_sha256: str | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How a batch moves its partition's place, and what it counted on the way."""
+
+    partition: int
+    start: int
+    end: int
+    applied: int
+    no_effect: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a batch writes, in one transaction."""
+
+    steps: tuple[Step, ...]
+    deliveries: tuple[Delivery, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+Notice = tuple[Record, WalletAssigned | str]
+"A record, and what it says or why it says nothing."
+
+
+def read_notice(record: Record) -> Notice:
+    """Read a record strictly."""
+    if not record.value:
+        return record, "the record has no value"
+    try:
+        return record, WalletAssigned.model_validate_json(record.value)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False, include_context=False)[:5]
+        places = (".".join(str(place) for place in problem["loc"]) for problem in problems)
+        text = "; ".join(f"{at}: {p['msg']}" if at else p["msg"] for at, p in zip(places, problems, strict=True))
+        return record, "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:500])
+
+
+def decide(notices: Sequence[Notice], known: Mapping[UUID, Known], places: Mapping[int, int]) -> Changes:
+    """What the notices of a batch change.
+
+    Args:
+        notices: in the order of their offsets within each partition.
+        known: the assignments that the database has, of those that the notices name.
+        places: where each partition goes on before the batch. Never a record's offset: logs have gaps.
+    """
+    deliveries: dict[UUID, Delivery] = {}
+    dead_letters: list[DeadLetter] = []
+    counts = {partition: [0, 0, 0] for partition in places}
+    ends = dict(places)
+    for record, said in notices:
+        ends[record.partition] = record.offset + 1
+        count = counts[record.partition]
+        if isinstance(said, str):
+            dead_letters.append(dead_letter(record, INVALID_EVENT, said))
+            count[2] += 1
+            continue
+        assignment = known.get(said.notification_id)
+        if assignment is None or (assignment.currency, assignment.order_id) != (said.currency, said.order_id):
+            what = "no such assignment" if assignment is None else "the assignment belongs to another order"
+            dead_letters.append(dead_letter(record, UNKNOWN_ASSIGNMENT, f"{what} in the database"))
+            count[2] += 1
+        elif assignment.has_delivery or said.notification_id in deliveries:
+            count[1] += 1
+        else:
+            deliveries[said.notification_id] = Delivery(
+                said.notification_id, record.partition, record.offset, said.currency, said.order_id, record.traceparent
+            )
+            count[0] += 1
+    steps = tuple(
+        Step(partition, start, ends[partition], *counts[partition]) for partition, start in sorted(places.items())
+    )
+    return Changes(steps, tuple(deliveries.values()), tuple(dead_letters))
+
+
+def dead_letter(record: Record, reason: str, message: str) -> DeadLetter:
+    """The dead letter of a record: its bytes up to 256 KiB, beyond that their length and digest."""
+    value = record.value
+    return DeadLetter(
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        message=message,
+        record_at=datetime.fromtimestamp(min(max(record.timestamp, 0), _LAST_MILLISECOND) / 1000, UTC),
+        key=record.key,
+        value=value if value is not None and len(value) <= MAX_KEPT_BYTES else None,
+        value_length=None if value is None else len(value),
+        value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
+        traceparent=record.traceparent,
+    )
+
+
+def read_traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The W3C trace context of a record, where it has a valid one."""
+    for name, value in headers:
+        if name == "traceparent" and value is not None and _TRACEPARENT.fullmatch(value):
+            return value.decode()
+    return None

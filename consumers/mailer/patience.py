@@ -1,0 +1,55 @@
+"""Trying again for as long as a server is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+import tenacity
+from aiokafka.errors import KafkaError
+
+from storage.database import AWAY
+
+log = structlog.get_logger(__name__)
+
+SERVER_AWAY = (*AWAY, KafkaError)
+LONGEST_WAIT_SECONDS = 2.0
+T = TypeVar("T")
+
+
+async def patiently(step: Callable[[], Awaitable[T]], *, what: str, stop: asyncio.Event) -> T | None:
+    """The step's result, once Kafka or the database lets it through; None where `stop` came first."""
+
+    async def wait(seconds: float) -> None:
+        await first_of(stop, seconds)
+
+    def report(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("server_away", during=what, attempt=state.attempt_number, error=_name(error))
+
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(SERVER_AWAY),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_SECONDS),
+        stop=lambda _: stop.is_set(),
+        sleep=wait,
+        before_sleep=report,
+    )
+    try:
+        return await retrying(step)
+    except tenacity.RetryError:
+        return None
+
+
+async def first_of(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, but no longer than so many seconds. Whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def _name(error: BaseException | None) -> str:
+    # Messages of the database may repeat a row; the first line of a Kafka error is about servers only.
+    return f"{type(error).__name__}: {error}" if isinstance(error, KafkaError) else type(error).__name__

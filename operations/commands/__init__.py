@@ -1,0 +1,1 @@
+"""The commands of `walletq`, by what they are for. They import what they need when they run."""

@@ -1,0 +1,44 @@
+"""What looks and changes nothing: status, verify."""
+
+from typing import Annotated
+
+import typer
+
+from operations.commands.options import Json
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: walletq status --watch")
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep it on the screen until Ctrl-C.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="S", help="With --watch: seconds between two looks.", min=0.1)
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show pools with their alerts, queues, lags, deliveries and dead letters."""
+    from operations.process import run, settings_for_command
+    from operations.status import show_status
+
+    settings = settings_for_command()
+    raise typer.Exit(run(settings, show_status(settings, watch=interval if watch else None, as_json=as_json)))
+
+
+@app.command(epilog="Example: walletq verify --wait 30")
+def verify(
+    drained: Annotated[bool, typer.Option("--drained", help="Require that there is no lag, too.")] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="S", help="Require it, but wait for it up to so many seconds.", min=0),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the invariants in the database and on the topics; exit code 1 where one does not hold.
+
+    It may run beside everything else, and changes nothing."""
+    from operations.process import run, settings_for_command
+    from operations.verify import verify as run_verify
+
+    settings = settings_for_command()
+    raise typer.Exit(run(settings, run_verify(settings, drained=drained, wait_seconds=wait, as_json=as_json)))

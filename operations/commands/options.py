@@ -1,0 +1,44 @@
+"""The options and arguments that several commands share."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Currency = Annotated[str, typer.Option("--currency", "-c", metavar="C", help="The currency's code, such as USDT.")]
+Network = Annotated[
+    str | None,
+    typer.Option("--network", "-n", metavar="N", help="The network; may be left out where the currency has one."),
+]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ADDRESS...", help="Addresses, in any form that the network knows.", show_default=False),
+]
+AddressFile = Annotated[
+    str | None,
+    typer.Option("--file", "-f", metavar="F", help="A file with an address on each line; - is standard input."),
+]
+Actor = Annotated[
+    str | None,
+    typer.Option("--actor", metavar="WHO", help="Who does it; operator:LOGIN where it is left out."),
+]
+
+
+class Target(StrEnum):
+    """The statuses that an operator can set."""
+
+    paid = "paid"
+    processing = "processing"
+    completed = "completed"
+    cancelled = "cancelled"
+    failed = "failed"
+
+
+class WalletStatus(StrEnum):
+    """The statuses of a wallet."""
+
+    available = "available"
+    occupied = "occupied"
+    cooling = "cooling"
+    retired = "retired"

@@ -1,0 +1,226 @@
+"""`walletq status`: pools, partitions, deliveries, dead letters."""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import asyncpg
+
+from operations.kafka_log import KafkaLog, open_log
+from operations.terminal import Grid, as_tables, print_grids, print_json
+from schemas.catalogue import Catalogue, read_catalogue
+from schemas.settings import Settings
+from schemas.topics import names
+from storage.database import connect
+from storage.migrations import check_migrated
+from storage.sql import read_queries
+
+SQL = read_queries("operations")
+
+Alert = Literal["OK", "CRITICAL", "EMERGENCY"]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool: its wallets by status, its queue, and the alert level of its free wallets."""
+
+    currency: str
+    network: str
+    free: int
+    occupied: int
+    cooling: int
+    retired: int
+    waiting: int
+    oldest_waiting_seconds: int | None
+    alert: Alert
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of a consumed topic: how far it is applied."""
+
+    topic: str
+    partition: int
+    end_offset: int
+    next_offset: int
+    lag: int
+    "Offsets between the two; markers of transactions count."
+    unpublished: int
+    "Notifications and dead letters that Kafka has not acknowledged yet."
+    applied: int
+    no_effect: int
+    dead_letters: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything at one moment."""
+
+    pools: list[Pool]
+    partitions: list[Partition]
+    deliveries: dict[str, int]
+    dead_letters: dict[str, dict[str, int]]
+    "Topic → reason → how many."
+
+
+def alert_level(free: int, critical_free: int) -> Alert:
+    """EMERGENCY without a free wallet, CRITICAL at or below the catalogue's threshold."""
+    if free == 0:
+        return "EMERGENCY"
+    return "CRITICAL" if free <= critical_free else "OK"
+
+
+async def show_status(settings: Settings, *, watch: float | None, as_json: bool) -> int:
+    """Print the status once, or every `watch` seconds until Ctrl-C. Returns the exit code."""
+    catalogue = read_catalogue(settings.catalogue)
+    connection = await connect(settings.need_database(), "walletq_operator", application="walletq status")
+    try:
+        await check_migrated(connection)
+        async with open_log(settings) as log:
+            if watch is None:
+                _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
+            elif as_json or not sys.stdout.isatty():
+                while True:
+                    _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
+                    await asyncio.sleep(watch)
+            else:
+                await _watch(settings, catalogue, connection, log, watch)
+    finally:
+        connection.terminate()
+    return 0
+
+
+async def read_status(
+    settings: Settings, catalogue: Catalogue, connection: asyncpg.Connection, log: KafkaLog
+) -> Status:
+    """The status now: the database's side of it is of one moment."""
+    of = names(settings)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        now = await connection.fetchval(SQL["now"])
+        wallets = await connection.fetch(SQL["pool_wallets"])
+        queues = await connection.fetch(SQL["pool_queues"])
+        places = await connection.fetch(SQL["partition_places"], of.orders)
+        deliveries = await connection.fetch(SQL["delivery_states"])
+        reasons = await connection.fetch(SQL["dead_letter_reasons"])
+    # Read after the database, so that a lag is never negative.
+    ends = {topic: await log.ends(topic) for topic in (of.orders, of.notifications)}
+    dead_letters: dict[str, dict[str, int]] = {}
+    for row in reasons:
+        dead_letters.setdefault(row["topic"], {})[row["reason"]] = row["records"]
+    return Status(
+        pools=pools(catalogue, wallets, queues, now),
+        partitions=partitions(ends, places),
+        deliveries={row["state"]: row["deliveries"] for row in deliveries},
+        dead_letters=dead_letters,
+    )
+
+
+def pools(
+    catalogue: Catalogue,
+    wallets: Iterable[Mapping[str, Any]],
+    queues: Iterable[Mapping[str, Any]],
+    now: datetime,
+) -> list[Pool]:
+    """Every pool of the catalogue, then those that are only in the database."""
+    by_pool = {(row["currency"], row["network"]): row for row in wallets}
+    queue_of = {(row["currency"], row["network"]): row for row in queues}
+    found = []
+    for pool in dict.fromkeys([*catalogue.pools(), *by_pool, *queue_of]):
+        counts, queue = by_pool.get(pool), queue_of.get(pool)
+        currency = catalogue.currencies.get(pool[0])
+        free = counts["free"] if counts else 0
+        found.append(
+            Pool(
+                *pool,
+                free=free,
+                occupied=counts["occupied"] if counts else 0,
+                cooling=counts["cooling"] if counts else 0,
+                retired=counts["retired"] if counts else 0,
+                waiting=queue["waiting"] if queue else 0,
+                oldest_waiting_seconds=max(0, int((now - queue["oldest_pending_at"]).total_seconds()))
+                if queue
+                else None,
+                alert=alert_level(free, currency.critical_free if currency else 0),
+            )
+        )
+    return found
+
+
+def partitions(ends: Mapping[str, Mapping[int, int]], places: Iterable[Mapping[str, Any]]) -> list[Partition]:
+    """Every partition of the consumed topics, whether anything of it is applied or not."""
+    by_place = {(row["topic"], row["partition"]): row for row in places}
+    found = []
+    for topic, offsets in ends.items():
+        for number, end in sorted(offsets.items()):
+            row = by_place.get((topic, number))
+            next_offset = row["next_offset"] if row else 0
+            found.append(
+                Partition(
+                    topic,
+                    number,
+                    end_offset=end,
+                    next_offset=next_offset,
+                    lag=max(0, end - next_offset),
+                    unpublished=row["unpublished"] if row else 0,
+                    applied=row["applied"] if row else 0,
+                    no_effect=row["no_effect"] if row else 0,
+                    dead_letters=row["dead_letters"] if row else 0,
+                )
+            )
+    return found
+
+
+def grids(status: Status) -> list[Grid]:
+    """The status as tables."""
+    columns = ["currency", "network", "alert", "free", "occupied", "cooling", "retired", "waiting", "oldest"]
+    used = [partition for partition in status.partitions if partition.end_offset or partition.next_offset]
+    return [
+        Grid(
+            "Pools",
+            columns,
+            [
+                (p.currency, p.network, p.alert, p.free, p.occupied, p.cooling, p.retired, p.waiting, _age(p))
+                for p in status.pools
+            ],
+        ),
+        Grid(
+            f"Partitions ({len(status.partitions) - len(used)} empty ones left out)",
+            ["topic", "partition", "end", "next", "lag", "unpublished", "applied", "no_effect", "dead_letters"],
+            [tuple(asdict(partition).values()) for partition in used],
+        ),
+        Grid("Deliveries", ("state", "mails"), list(status.deliveries.items())),
+        Grid(
+            "Dead letters",
+            ("topic", "reason", "records"),
+            [(topic, *item) for topic, reasons in status.dead_letters.items() for item in reasons.items()],
+        ),
+    ]
+
+
+def _age(pool: Pool) -> str | None:
+    if pool.oldest_waiting_seconds is None:
+        return None
+    hours, seconds = divmod(pool.oldest_waiting_seconds, 3600)
+    return f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
+
+
+def _print(status: Status, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(status))
+    else:
+        print_grids(grids(status))
+
+
+async def _watch(
+    settings: Settings, catalogue: Catalogue, connection: asyncpg.Connection, log: KafkaLog, seconds: float
+) -> None:
+    from rich.live import Live
+
+    with Live(screen=True, auto_refresh=False) as live:
+        while True:
+            status = await read_status(settings, catalogue, connection, log)
+            live.update(as_tables(grids(status)), refresh=True)
+            await asyncio.sleep(seconds)

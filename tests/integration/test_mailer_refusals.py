@@ -1,0 +1,135 @@
+"""Mail servers that refuse, stumble or vanish: what becomes of the deliveries."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from consumers.mailer.dispatch import Terms
+from consumers.mailer.endings import Backoff
+from schemas.events import WalletAssigned
+from schemas.settings import Settings
+from tests.integration.mailer_world import TRON, MoodyServer, World, eventually, mailing, open_world, serving
+
+QUICK = Backoff(base=0.05, ceiling=0.2)
+
+
+@pytest.fixture
+async def world(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[World]:
+    async with open_world(settings, database) as world:
+        yield world
+
+
+def aimed_at(world: World, server: MoodyServer, **changes: object) -> Settings:
+    return world.settings.model_copy(update={"smtp_url": SecretStr(server.url), **changes})
+
+
+def quick(settings: Settings) -> Terms:
+    return Terms(settings.mail_connections, settings.mail_lease_seconds, settings.mail_unknown, QUICK)
+
+
+@pytest.mark.parametrize(
+    "mood",
+    [
+        {"mail": ["421 Busy"]},
+        {"mail": ["451 Later", "451 Later"]},
+        {"rcpt": ["451 4.7.1 Greylisted"]},
+        {"rcpt": ["drop"]},
+        {"data": ["452 Full", "421 Going down"]},
+    ],
+)
+async def test_a_temporary_refusal_is_tried_again(world: World, mood: dict[str, list[str]]) -> None:
+    refusals = sum(len(answers) for answers in mood.values())
+    async with serving(MoodyServer(**mood)) as server:  # type: ignore[arg-type]
+        said = await world.assigned("ord-1")
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            sent = await world.until(said, "sent")
+    assert sent["attempts"] == refusals + 1
+    assert len(server.envelopes) == 1
+
+
+@pytest.mark.parametrize("mood", [{"rcpt": ["550 5.1.1 <ord-1@example.com>: no such user"]}, {"data": ["554 Spam"]}])
+async def test_a_refused_recipient_is_a_dead_letter_that_names_nobody(world: World, mood: dict[str, list[str]]) -> None:
+    async with serving(MoodyServer(**mood)) as server:  # type: ignore[arg-type]
+        said = await world.assigned("ord-1")
+        other = await world.order("ord-2", address=f"{TRON[:-1]}g")
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            failed = await world.until(said, "failed")
+            [letter] = await world.dead_letters(1)
+            await world.publish(other)
+            await world.until(other, "sent")  # the same connection goes on
+    headers = dict(letter.headers)
+    assert headers["__walletq.errors.reason"] == b"mail_refused"
+    assert headers["__walletq.errors.partition"] == str(failed["partition"]).encode()
+    assert headers["__walletq.errors.offset"] == str(failed["offset"]).encode()
+    assert headers["__walletq.errors.message"] == failed["outcome"].encode()
+    assert "@" not in failed["outcome"]
+    assert letter.key == b"ord-1"
+    assert WalletAssigned.model_validate_json(letter.value) == said
+    assert server.connections == 1
+
+
+async def test_a_mail_with_an_unknown_outcome_is_sent_again_under_the_same_id(world: World) -> None:
+    async with serving(MoodyServer(data=["drop"])) as server:
+        said = await world.assigned("ord-1")
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            sent = await world.until(said, "sent")
+    assert sent["attempts"] == 2
+    assert len(server.envelopes) == 2
+    marks = {one.content.partition(b"Message-ID:")[2].partition(b"\r\n")[0] for one in server.envelopes}  # type: ignore[union-attr,arg-type]
+    assert marks == {f" <{said.notification_id}@walletq.example>".encode()}
+
+
+async def test_a_mail_with_an_unknown_outcome_is_held_where_the_policy_says_so(world: World) -> None:
+    async with serving(MoodyServer(data=["drop"])) as server:
+        said = await world.assigned("ord-1")
+        async with mailing(aimed_at(world, server, mail_unknown="hold")):
+            held = await world.until(said, "held")
+    assert held["outcome"].startswith("unknown: FINAL_DOT")
+    assert held["address"] == TRON
+    assert len(server.envelopes) == 1
+
+
+@pytest.mark.parametrize("mood", [{"mail": ["550 Who are you?"] * 2}, {"auth": [False] * 4, "require_auth": True}])
+async def test_while_the_server_refuses_us_nobody_s_attempts_are_used_up(world: World, mood: dict[str, object]) -> None:
+    async with serving(MoodyServer(**mood)) as server:  # type: ignore[arg-type]
+        said = [await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}") for n in range(20)]
+        settings = aimed_at(world, server, mail_connections=1)
+        async with mailing(settings):
+            for one in said:
+                assert (await world.until(one, "sent"))["attempts"] == 1
+    assert len(server.envelopes) == 20
+    # One at a time is enough to learn whether the server takes us again.
+    assert server.asked.count("MAIL") <= 22
+
+
+async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: World) -> None:
+    server = MoodyServer()
+    async with serving(server):
+        pass  # now its port is known, and nobody listens there
+    said = await world.assigned("ord-1")
+    settings = aimed_at(world, server)
+    async with mailing(settings, terms=quick(settings)):
+        await eventually(lambda: _tried(world, said))
+        async with serving(server):
+            await world.until(said, "sent")
+
+
+async def test_a_refused_mail_is_not_tried_past_the_expiry_of_its_order(world: World) -> None:
+    async with serving(MoodyServer(rcpt=["451 Later"] * 1000)) as server:
+        said = await world.assigned("ord-1")
+        await world.database.execute("UPDATE orders SET expires_at = now() + interval '3 seconds'")
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            expired = await world.until(said, "expired")
+    assert expired["next_attempt_at"] is None
+    assert server.envelopes == []
+
+
+async def _tried(world: World, said: WalletAssigned) -> bool:
+    delivery = await world.delivery(said)
+    return delivery is not None and delivery["attempts"] > 1

@@ -1,0 +1,89 @@
+"""Removes the containers of a test session when its process is gone, whatever ended it.
+
+    python -m tests.servers.reaper SESSION < PIPE
+
+It waits for the other end of the pipe to close, which even SIGKILL does. A session is named by host, pid and start
+of its process, so that a later one can also tell which containers nobody will remove any more.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import docker  # type: ignore[import-untyped]
+import psutil
+
+from tests.servers.session import MARK
+
+LABEL = "walletq.tests"
+LAST_LOOK_SECONDS = 2
+STOP_SECONDS = 30
+
+
+@contextlib.contextmanager
+def removing() -> Iterator[str]:
+    """The value of LABEL for containers that are to be removed at the end of the block, or with this process."""
+    remove_stale()
+    session = _session(psutil.Process())
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "tests.servers.reaper", session],
+        stdin=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != MARK},
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+        start_new_session=True,  # Ctrl-C is for us alone
+    )
+    try:
+        yield session
+    finally:
+        reaper.communicate(b"done", timeout=STOP_SECONDS)
+
+
+def remove_stale() -> None:
+    """Remove the containers of sessions on this host whose process is gone."""
+    with contextlib.closing(docker.from_env()) as client:
+        for container in client.containers.list(all=True, filters={"label": LABEL}):
+            session = container.labels[LABEL]
+            if session.split("/")[0] == socket.gethostname() and not _is_alive(session):
+                _remove(container)
+
+
+def remove(session: str) -> int:
+    """Remove the containers of a session, with their volumes; how many there were."""
+    with contextlib.closing(docker.from_env()) as client:
+        left = client.containers.list(all=True, filters={"label": f"{LABEL}={session}"})
+        for container in left:
+            _remove(container)
+        return len(left)
+
+
+def main(session: str) -> None:
+    """Wait for the session's end."""
+    in_good_order = sys.stdin.buffer.read() == b"done"
+    remove(session)
+    if not in_good_order:
+        time.sleep(LAST_LOOK_SECONDS)  # the engine may still have been creating one
+        remove(session)
+
+
+def _session(process: psutil.Process) -> str:
+    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
+
+
+def _is_alive(session: str) -> bool:
+    try:
+        return _session(psutil.Process(int(session.split("/")[1]))) == session
+    except psutil.Error:
+        return False
+
+
+def _remove(container: "docker.models.containers.Container") -> None:
+    with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):  # somebody else removes it as well
+        container.remove(force=True, v=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,280 @@
+"""The mailer's pure decisions: verdicts, endings, the gate, what a batch of notifications changes."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.errors import LogDoesNotFit
+from consumers.mailer.deliveries import Place
+from consumers.mailer.dispatch import Terms, mail_refused
+from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending
+from consumers.mailer.gate import Gate
+from consumers.mailer.notices import Known, Record, decide, read_notice, read_traceparent
+from consumers.mailer.places import Log, check_log, misfit
+from consumers.mailer.smtp import MailServer, read_mail_server
+from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
+from schemas.events import WalletAssigned
+
+NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
+DOSSIER = Dossier(
+    notification_id=uuid4(),
+    partition=3,
+    offset=7,
+    order_id="ord-1",
+    currency="USDT",
+    network="TRC-20",
+    address="T1",
+    waited=True,
+    assigned_at=NOW,
+    released=False,
+    attempts=0,
+    email="ann@example.com",
+    locale="en",
+    amount="250.00",
+    expires_at=NOW + timedelta(minutes=90),
+    traceparent=None,
+    read_at=NOW,
+)
+
+
+@pytest.mark.parametrize(
+    ("phase", "problem", "kind"),
+    [
+        (Phase.FINAL_DOT, None, Kind.SENT),
+        (Phase.CONNECT, NoAnswer("timeout"), Kind.TRANSIENT),
+        (Phase.CONNECT, Reply(421, "busy"), Kind.TRANSIENT),
+        (Phase.CONNECT, Reply(554, "not you"), Kind.SERVER_REFUSES),
+        (Phase.CONNECT, Insecure("certificate"), Kind.SERVER_REFUSES),
+        (Phase.EHLO, Reply(550, "who?"), Kind.SERVER_REFUSES),
+        (Phase.EHLO, NoAnswer("lost"), Kind.TRANSIENT),
+        (Phase.STARTTLS, Reply(454, "later"), Kind.TRANSIENT),
+        (Phase.STARTTLS, Insecure("not offered"), Kind.SERVER_REFUSES),
+        (Phase.AUTH, Reply(535, "wrong"), Kind.SERVER_REFUSES),
+        (Phase.AUTH, Reply(454, "later"), Kind.TRANSIENT),
+        (Phase.MAIL, Reply(550, "not from you"), Kind.SERVER_REFUSES),
+        (Phase.MAIL, Reply(451, "later"), Kind.TRANSIENT),
+        (Phase.RCPT, Reply(450, "grey"), Kind.TRANSIENT),
+        (Phase.RCPT, Reply(550, "nobody"), Kind.PERMANENT),
+        (Phase.RCPT, Reply(530, "log in"), Kind.SERVER_REFUSES),
+        (Phase.RCPT, Unsupported("SMTPUTF8"), Kind.PERMANENT),
+        (Phase.RCPT, NoAnswer("lost"), Kind.TRANSIENT),
+        (Phase.DATA, Reply(451, "later"), Kind.TRANSIENT),
+        (Phase.DATA, Reply(554, "no"), Kind.PERMANENT),
+        (Phase.DATA, Reply(250, "what?"), Kind.TRANSIENT),
+        (Phase.DATA, NoAnswer("timeout"), Kind.TRANSIENT),
+        (Phase.FINAL_DOT, Reply(452, "full"), Kind.TRANSIENT),
+        (Phase.FINAL_DOT, Reply(554, "spam"), Kind.PERMANENT),
+        (Phase.FINAL_DOT, Reply(-1, "garbage"), Kind.UNKNOWN),
+        (Phase.FINAL_DOT, NoAnswer("lost"), Kind.UNKNOWN),
+        (Phase.FINAL_DOT, NoAnswer("timeout"), Kind.UNKNOWN),
+    ],
+)
+def test_a_verdict_follows_from_the_phase(phase: Phase, problem: Problem | None, kind: Kind) -> None:
+    assert classify(phase, problem).kind is kind
+
+
+@given(st.sampled_from(list(Phase)), st.integers(-1, 999))
+def test_a_message_may_have_arrived_only_after_the_final_dot(phase: Phase, code: int) -> None:
+    for problem in (Reply(code, "x"), NoAnswer("lost")):
+        assert (classify(phase, problem).kind is Kind.UNKNOWN) <= (phase is Phase.FINAL_DOT)
+
+
+def test_a_verdict_names_no_customer_but_says_what_the_server_told_us() -> None:
+    assert classify(Phase.RCPT, Reply(550, "5.1.1 <ann@example.com>: unknown")).text == "RCPT: 550 5.1.1"
+    assert classify(Phase.FINAL_DOT, Reply(554, "ann@example.com")).text == "FINAL_DOT: 554"
+    assert classify(Phase.AUTH, Reply(535, "5.7.8 Bad\ncredentials")).text == "AUTH: 535 5.7.8 Bad credentials"
+
+
+@pytest.mark.parametrize(
+    ("changes", "interrupted", "unknown", "state"),
+    [
+        ({}, False, "resend", None),
+        ({}, True, "resend", None),
+        ({}, True, "hold", "held"),
+        ({"released": True}, False, "resend", "superseded"),
+        ({"released": True}, True, "hold", "held"),
+        ({"email": None}, False, "resend", "superseded"),
+        ({"expires_at": NOW}, False, "resend", "expired"),
+        ({"expires_at": NOW + timedelta(seconds=1)}, False, "resend", None),
+    ],
+)
+def test_what_is_checked_before_a_mail_goes_out(
+    changes: dict[str, object], interrupted: bool, unknown: str, state: str | None
+) -> None:
+    dossier = replace(DOSSIER, **changes)  # type: ignore[arg-type]
+    ending = before_sending(dossier, interrupted=interrupted, unknown=unknown, now=NOW)  # type: ignore[arg-type]
+    assert (ending and ending.state) == state
+
+
+def end(kind: Kind, unknown: str = "resend", attempts: int = 0, left: float = 5400, draw: float = 0.5) -> Ending:
+    return after_sending(
+        Verdict(kind, "text"),
+        attempts=attempts,
+        expires_at=NOW + timedelta(seconds=left),
+        now=NOW,
+        unknown=unknown,  # type: ignore[arg-type]
+        backoff=Backoff(),
+        draw=lambda: draw,
+    )
+
+
+def test_what_becomes_of_a_delivery_after_an_attempt() -> None:
+    assert end(Kind.SENT) == Ending("sent", "text", counted=True, shown=True)
+    assert end(Kind.PERMANENT) == Ending("failed", "text", counted=True)
+    assert end(Kind.SERVER_REFUSES) == Ending("due", "text", counted=False)
+    assert end(Kind.UNKNOWN, "hold") == Ending("held", "unknown: text", counted=True, shown=True)
+    assert end(Kind.UNKNOWN) == Ending("due", "unknown: text", counted=True, delay=0.5, shown=True)
+    assert end(Kind.TRANSIENT, attempts=3) == Ending("due", "transient: text", counted=True, delay=4.0)
+    assert end(Kind.TRANSIENT, attempts=3, left=3.9).state == "expired"
+
+
+@given(st.integers(0, 10**9), st.floats(0, 1, exclude_max=True))
+def test_waits_grow_up_to_the_ceiling(attempts: int, draw: float) -> None:
+    delay = Backoff(1.0, 300.0).delay(attempts, lambda: draw)
+    assert 0 <= delay < min(300.0, 2.0 ** min(attempts, 60)) + 1e-9
+
+
+@given(st.floats(1, 3600), st.sampled_from(["resend", "hold"]))
+def test_the_longest_attempt_ends_before_its_lease(lease: float, unknown: str) -> None:
+    terms = Terms(8, lease, unknown)  # type: ignore[arg-type]
+    assert terms.begin_seconds > 0
+    assert terms.begin_seconds + terms.send_seconds < lease
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_while_the_server_refuses_us_one_probe_at_a_time_goes_out() -> None:
+    time = Time()
+    gate = Gate(time, base=1, ceiling=4)
+    assert gate.room(8, 0) == 8
+    waits = []
+    for _ in range(4):
+        wait = gate.refused(time.now)
+        assert wait is not None
+        waits.append(wait)
+        assert gate.refused(time.now - 0.5) is None  # an older attempt says nothing new
+        assert gate.room(8, 0) == 0
+        time.now += wait
+        assert gate.room(8, 1) == 0
+        assert gate.room(8, 0) == 1
+    assert waits == [1, 2, 4, 4]
+    assert not gate.passed(time.now - 100)
+    assert gate.passed(time.now)
+    assert gate.room(8, 0) == 8
+    assert gate.refused(time.now) == 1
+
+
+# Notifications
+
+
+def record(offset: int, notification_id: UUID, partition: int = 0) -> Record:
+    said = WalletAssigned(
+        notification_id=notification_id,
+        order_id="ord-1",
+        currency="USDT",
+        network="TRC-20",
+        address="T1",
+        amount="1",
+        waited=False,
+        assigned_at=NOW,
+        expires_at=NOW,
+    )
+    return Record(partition, offset, 0, b"ord-1", said.model_dump_json().encode(), None)
+
+
+IDS = [uuid4() for _ in range(4)]
+KNOWN = {one: Known("USDT", "ord-1", has_delivery=False) for one in IDS[:3]} | {
+    IDS[2]: Known("USDT", "ord-1", has_delivery=True)
+}
+values = st.sampled_from(IDS) | st.sampled_from([b"", b"[]", b"\xff", b'{"type":"wallet_assigned"}'])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), values)))
+def test_every_record_is_accounted_for_once(rows: list[tuple[int, int, UUID | bytes]]) -> None:
+    places = {0: 10, 1: 20, 2: 30}
+    at = dict(places)
+    records = []
+    for partition, gap, value in rows:
+        at[partition] += gap
+        one = record(at[partition] - 1, IDS[0], partition)
+        records.append(
+            replace(one, value=value) if isinstance(value, bytes) else record(at[partition] - 1, value, partition)
+        )
+    changes = decide([read_notice(one) for one in records], KNOWN, places)
+    assert {step.partition: (step.start, step.end) for step in changes.steps} == {
+        partition: (places[partition], at[partition]) for partition in places
+    }
+    assert sum(step.applied for step in changes.steps) == len(changes.deliveries)
+    assert sum(step.dead_letters for step in changes.steps) == len(changes.dead_letters)
+    assert sum(step.applied + step.no_effect + step.dead_letters for step in changes.steps) == len(records)
+    assert {one.notification_id for one in changes.deliveries} <= set(IDS[:2])
+    assert len({one.notification_id for one in changes.deliveries}) == len(changes.deliveries)
+    assert {letter.reason for letter in changes.dead_letters} <= {"invalid_event", "unknown_assignment"}
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 2**62])
+def test_no_timestamp_stops_a_partition(timestamp: int) -> None:
+    changes = decide([read_notice(Record(0, 0, timestamp, None, b"x", None))], {}, {0: 0})
+    assert changes.dead_letters[0].record_at.tzinfo is UTC
+
+
+def test_a_trace_context_is_taken_where_it_is_one() -> None:
+    good = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert read_traceparent([("traceparent", b"x\x00"), ("traceparent", good)]) == good.decode()
+    assert read_traceparent([("traceparent", None), ("other", good)]) is None
+
+
+def test_a_refused_mail_s_dead_letter_holds_the_notification() -> None:
+    letter = mail_refused(DOSSIER, Ending("failed", "RCPT: 550", counted=True))
+    assert (letter.partition, letter.offset, letter.key, letter.reason) == (3, 7, b"ord-1", "mail_refused")
+    assert letter.value is not None
+    assert WalletAssigned.model_validate_json(letter.value).notification_id == DOSSIER.notification_id
+    assert b"ann@" not in letter.value
+
+
+# Where to go on
+
+LOG = Log("topic", "cluster", 12)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "fits"), [(0, 5, True), (5, 5, True), (0, 9, True), (0, 4, False), (6, 9, False)]
+)
+def test_the_log_has_to_reach_the_place(start: int, end: int, fits: bool) -> None:
+    assert (misfit(LOG, [Place(0, 5, 12, "cluster")], {0: start}, {0: end}) is None) == fits
+
+
+@pytest.mark.parametrize("place", [Place(0, 5, 12, "other"), Place(0, 5, 13, "cluster")])
+def test_another_cluster_or_partition_count_is_refused(place: Place) -> None:
+    check_log(LOG, [Place(1, 5, 12, "cluster")])
+    with pytest.raises(LogDoesNotFit, match="WALLETQ_DATABASE_URL"):
+        check_log(LOG, [place])
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://127.0.0.1:2525", MailServer("127.0.0.1", 2525, implicit_tls=False, starttls=False)),
+        ("smtp://[::1]:2525", MailServer("::1", 2525, implicit_tls=False, starttls=False)),
+        ("smtp://localhost", MailServer("localhost", 587, implicit_tls=False, starttls=False)),
+        ("smtp://mail.example", MailServer("mail.example", 587, implicit_tls=False, starttls=True)),
+        ("smtp://10.0.0.1:25", MailServer("10.0.0.1", 25, implicit_tls=False, starttls=True)),
+        ("smtps://u%40x:p%3A@mail.example", MailServer("mail.example", 465, True, False, "u@x", "p:")),
+    ],
+)
+def test_starttls_is_required_except_on_loopback(url: str, server: MailServer) -> None:
+    assert read_mail_server(url) == server
+
+
+def test_a_password_does_not_show() -> None:
+    assert "secret" not in repr(read_mail_server("smtps://user:secret@mail.example"))
