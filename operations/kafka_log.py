@@ -16,7 +16,7 @@ from storage.kafka import MAX_FETCH_BYTES, admin_client, client_options, unreach
 START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 "Where there is more to read, it comes within so long."
-POLL_MS = 500
+POLL_MS = 100
 
 
 class KafkaLog:

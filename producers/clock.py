@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 PAGE = 1_000
 "The most events of a kind and currency that one look publishes."
 SOON_SECONDS = 0.2
+COMMAND_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 10.0
 AWAY = (ServerUnreachable, KafkaError, *DATABASE_AWAY)
 
@@ -76,7 +77,12 @@ class Clock:
     @classmethod
     async def open(cls, settings: Settings) -> "Clock":
         """Connect, or raise as `run_clock` does."""
-        connection = await connect(settings.need_database(), "walletq_operator", application="walletq clock")
+        connection = await connect(
+            settings.need_database(),
+            "walletq_operator",
+            application="walletq clock",
+            command_seconds=COMMAND_SECONDS,
+        )
         try:
             await check_migrated(connection)
             return cls(settings, connection, await Publisher(settings).__aenter__())

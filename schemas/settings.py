@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 PREFIX = "WALLETQ_"
 CONNECTION_FILE = Path(".walletq") / "connection.env"
@@ -22,6 +31,12 @@ SECRETS = (
     "WALLETQ_KAFKA_SASL_PASSWORD",
     "WALLETQ_KAFKA_SSL_KEY_PASSWORD",
 )
+
+
+_URLS = {
+    "database_url": (("postgresql", "postgres"), "postgresql://user@host:5432/walletq"),
+    "smtp_url": (("smtp", "smtps"), "smtp://host:587"),
+}
 
 
 class SettingsError(Exception):
@@ -86,13 +101,13 @@ class Settings(BaseModel):
 
     @field_validator("database_url", "smtp_url")
     @classmethod
-    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
-        schemes = ("postgresql", "postgres", "smtp", "smtps")
+        schemes, example = _URLS[str(info.field_name)]
         url = urlsplit(value.get_secret_value())
         if url.scheme not in schemes or not (url.hostname or url.query):
-            raise ValueError("expected a URL such as postgresql://user@host:5432/walletq or smtp://host:587")
+            raise ValueError(f"expected a URL such as {example}")
         _ = url.port  # raises ValueError where it is not a number
         return value
 

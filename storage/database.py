@@ -12,7 +12,7 @@ from storage.errors import ServerUnreachable
 Role = Literal["walletq_allocator", "walletq_mailer", "walletq_operator"]
 
 # A stopped owner must not hold locks for longer than Kafka takes to give its partitions to another.
-IDLE_IN_TRANSACTION_MS = 3_000
+IDLE_IN_TRANSACTION_MS = 5_000
 CONNECT_SECONDS = 5.0
 
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)

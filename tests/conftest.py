@@ -39,9 +39,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_left_behind() -> Iterator[None]:
+def _no_process_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An error at the end of the session where a process that it started is still there."""
-    marked = session.mark()
+    marked = session.mark(tmp_path_factory.mktemp("processes"))
     yield
     if left := session.end_left_processes(marked):
         pytest.fail("processes were left behind, and are killed now:\n" + "\n".join(left), pytrace=False)

@@ -129,7 +129,7 @@ def notification_message(names: Names, notification: Notification) -> Message:
     value = orjson.dumps(
         {
             "type": "wallet_assigned",
-            "notification_id": assignment.assignment_id,
+            "notification_id": str(assignment.assignment_id),
             "order_id": assignment.order_id,
             "currency": assignment.currency,
             "network": assignment.network,

@@ -1,6 +1,7 @@
 """The owner of one partition: takes its place, processes what is fetched from there, publishes what is committed."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
@@ -27,6 +28,7 @@ IDLE_SECONDS = 0.1
 "After so long without a record the watermark is noted without a batch."
 PATIENCE_SECONDS = 10
 MAX_BATCH_BYTES = 4 * 1024 * 1024
+TURN_SECONDS = 0.02
 
 
 class Source(Protocol):
@@ -130,11 +132,23 @@ class Owner:
             )
             if records:
                 for run in _runs(records):
-                    await self._process(self._batch([self._reader.read(record) for record in run]))
+                    await self._process(self._batch(await self._read(run)))
             elif behind:
                 await self._note_published()
         if self._noted_offset < self._published_offset:
             await self._note_published()
+
+    async def _read(self, records: Sequence[Record]) -> list[Entry]:
+        """The records as entries. Records can be made to be slow to read, and other partitions are in the middle of
+        transactions meanwhile: they take turns."""
+        entries = []
+        turn_ends = time.monotonic() + TURN_SECONDS
+        for record in records:
+            entries.append(self._reader.read(record))
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + TURN_SECONDS
+        return entries
 
     def _batch(self, entries: list[Entry]) -> Batch:
         start = self.next_offset

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from consumers.allocator.needs import heads, named
 from consumers.allocator.state import (
     Assignment,
     Changes,
@@ -28,7 +29,6 @@ from consumers.allocator.state import (
 from consumers.errors import Fenced
 from consumers.places import Place
 from schemas.catalogue import Catalogue
-from schemas.events import FINAL, OrderStatusChanged, WalletRetired
 from schemas.topics import MAX_KEPT_BYTES
 from storage.database import connect
 from storage.sql import read_queries
@@ -128,7 +128,7 @@ class Store:
     async def gather(self, entries: Sequence[Entry]) -> State:
         """The orders and wallets that the entries name, and the heads of the queues of the pools they touch."""
         orders, wallets = await self._read_named(entries)
-        many_free, many_waiting = _needs(entries, orders)
+        many_free, many_waiting = heads(entries, orders)
         free: dict[Pool, list[str]] = {}
         waiting: dict[Pool, list[str]] = {}
         if many_free:
@@ -216,14 +216,7 @@ class Store:
     async def _read_named(self, entries: Sequence[Entry]) -> tuple[dict[OrderKey, Order], dict[WalletKey, Wallet]]:
         orders: dict[OrderKey, Order] = {}
         wallets: dict[WalletKey, Wallet] = {}
-        order_keys: dict[OrderKey, None] = {}
-        wallet_keys: dict[WalletKey, None] = {}
-        for entry in entries:
-            event = entry.event
-            if isinstance(event, OrderStatusChanged):
-                order_keys[event.currency, event.order_id] = None
-            elif event is not None and entry.network is not None and entry.address is not None:
-                wallet_keys[event.currency, entry.network, entry.address] = None
+        order_keys, wallet_keys = named(entries)
         if order_keys:
             for row in await self._live.fetch(SQL["orders_named"], *_transposed(order_keys)):
                 order = Order(*row[:_ORDER_COLUMNS])
@@ -259,32 +252,6 @@ class Store:
             await connection.execute(SQL["close_assignments"], self.partition, *_transposed(changes.releases))
         if changes.assignments:
             await connection.execute(SQL["insert_assignments"], self.partition, *_transposed(changes.assignments))
-
-
-def _needs(entries: Sequence[Entry], orders: dict[OrderKey, Order]) -> tuple[Counter[Pool], Counter[Pool]]:
-    """How many free wallets and how many waiting orders of each pool the entries can use up at most."""
-    free: Counter[Pool] = Counter()
-    waiting: Counter[Pool] = Counter()
-    born: dict[OrderKey, str] = {}
-    for entry in entries:
-        event = entry.event
-        if isinstance(event, OrderStatusChanged):
-            key = (event.currency, event.order_id)
-            if event.status == "pending" and entry.network is not None:
-                free[event.currency, entry.network] += 1
-                born.setdefault(key, entry.network)
-            elif event.status in FINAL:
-                order = orders.get(key)
-                network = order.network if order is not None else born.get(key)
-                if network is not None:
-                    waiting[event.currency, network] += 1
-        elif event is not None and entry.network is not None:
-            pool = (event.currency, entry.network)
-            if isinstance(event, WalletRetired):
-                free[pool] += 1
-            else:
-                waiting[pool] += 1
-    return free, waiting
 
 
 def _transposed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

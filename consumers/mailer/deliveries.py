@@ -1,7 +1,8 @@
 """The mailer's tables: deliveries, its dead letters, and where its partitions go on."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 from uuid import UUID
@@ -57,15 +58,15 @@ class Deliveries:
 
     async def places(self, partitions: Sequence[int], partition_count: int, cluster_id: str) -> list[Place]:
         """Where these partitions go on; those that were never seen begin at 0 with this count and cluster."""
-        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection:
+        async with self._work() as connection:
             await connection.execute(SQL["create_places"], self._topic, partitions, partition_count, cluster_id)
             rows = await connection.fetch(SQL["read_places"], self._topic, partitions)
             return [Place(**row) for row in rows]
 
     async def gather(self, notification_ids: Sequence[UUID]) -> dict[UUID, Known]:
         """Of these, the assignments that exist."""
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            rows = await self._pool.fetch(SQL["gather"], notification_ids)
+        async with self._work() as connection:
+            rows = await connection.fetch(SQL["gather"], notification_ids)
         return {row["notification_id"]: Known(row["currency"], row["order_id"], row["has_delivery"]) for row in rows}
 
     async def apply(self, changes: Changes) -> None:
@@ -74,7 +75,7 @@ class Deliveries:
         Raises:
             Fenced: another mailer owns one of the partitions now; nothing is written.
         """
-        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection, connection.transaction():
+        async with self._work() as connection, _all_or_nothing(connection):
             steps = _columns(map(astuple, changes.steps), 6)
             moved = {row[0] for row in await connection.fetch(SQL["advance"], self._topic, *steps)}
             for step in changes.steps:
@@ -84,17 +85,25 @@ class Deliveries:
                 await connection.execute(SQL["add_deliveries"], *_columns(map(astuple, changes.deliveries), 6))
             await self._add_dead_letters(connection, changes.dead_letters)
 
-    async def claim(self, count: int, lease_holder: UUID, seconds: float) -> list[Claim]:
-        """Up to `count` deliveries that are due, for so many seconds."""
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            rows = await self._pool.fetch(SQL["claim"], count, lease_holder, seconds)
-        return [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
+    async def claim(self, count: int, lease_holder: UUID, seconds: float) -> list[tuple[Claim, Dossier]]:
+        """Up to `count` deliveries that are due, for so many seconds, with what is to be known for their mails.
 
-    async def look(self, notification_ids: Sequence[UUID], lease_holder: UUID) -> dict[UUID, Dossier]:
-        """What is to be known for their mails now; those whose lease is lost are left out."""
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            rows = await self._pool.fetch(SQL["look"], notification_ids, lease_holder)
-        return {row["notification_id"]: Dossier(**row) for row in rows}
+        All or nothing: a delivery that was claimed and not looked at would wait for the end of its lease.
+        """
+        async with self._work() as connection, _all_or_nothing(connection):
+            rows = await connection.fetch(SQL["claim"], count, lease_holder, seconds)
+            if not rows:
+                return []
+            claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
+            found = await connection.fetch(SQL["look"], [claim.notification_id for claim in claims], lease_holder)
+        dossiers = {row["notification_id"]: Dossier(**row) for row in found}
+        return [(claim, dossiers[claim.notification_id]) for claim in claims if claim.notification_id in dossiers]
+
+    async def look(self, claim: Claim) -> Dossier | None:
+        """What is to be known for its mail now; None where the lease is lost."""
+        async with self._work() as connection:
+            row = await connection.fetchrow(SQL["look"], [claim.notification_id], claim.lease_holder)
+        return row and Dossier(**row)
 
     async def settle(self, settled: Sequence[Settled]) -> set[UUID]:
         """End attempts, in one transaction with their dead letters. Those whose lease still held."""
@@ -110,7 +119,7 @@ class Deliveries:
             )
             for one in settled
         ]
-        async with asyncio.timeout(STATEMENT_SECONDS), self._pool.acquire() as connection, connection.transaction():
+        async with self._work() as connection, _all_or_nothing(connection):
             held = {row[0] for row in await connection.fetch(SQL["settle"], *_columns(rows, 7))}
             await self._add_dead_letters(
                 connection,
@@ -120,26 +129,49 @@ class Deliveries:
 
     async def next_due(self) -> float | None:
         """Seconds until a delivery is due or a lease runs out; below 0 for one that is due; None for none."""
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            seconds: float | None = await self._pool.fetchval(SQL["next_due"])
+        async with self._work() as connection:
+            seconds: float | None = await connection.fetchval(SQL["next_due"])
         return seconds
 
     async def dead_letters_to_publish(self, limit: int) -> list[DeadLetter]:
         """The first that nobody has published."""
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            rows = await self._pool.fetch(SQL["dead_letters_to_publish"], self._topic, limit)
+        async with self._work() as connection:
+            rows = await connection.fetch(SQL["dead_letters_to_publish"], self._topic, limit)
         return [DeadLetter(**row) for row in rows]
 
     async def dead_letters_published(self, dead_letters: Sequence[DeadLetter]) -> None:
         """The broker has acknowledged these."""
         places = _columns(((letter.partition, letter.offset) for letter in dead_letters), 2)
+        async with self._work() as connection:
+            await connection.execute(SQL["dead_letters_published"], self._topic, *places)
+
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for one piece of work. Whatever fails, it is dropped: asyncpg would wait for ever until a
+        frozen server takes notice of a cancelled statement."""
         async with asyncio.timeout(STATEMENT_SECONDS):
-            await self._pool.execute(SQL["dead_letters_published"], self._topic, *places)
+            connection = await self._pool.acquire(timeout=STATEMENT_SECONDS)
+            try:
+                yield connection
+            except BaseException:
+                connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection)
 
     async def _add_dead_letters(self, connection: Any, dead_letters: Sequence[DeadLetter]) -> None:
         if dead_letters:
             columns = _columns(map(astuple, dead_letters), 10)
             await connection.execute(SQL["add_dead_letters"], self._topic, *columns)
+
+
+@asynccontextmanager
+async def _all_or_nothing(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """A transaction. After a failure nobody rolls it back: the connection is dropped, and that does."""
+    transaction = connection.transaction()
+    await transaction.start()
+    yield
+    await transaction.commit()
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> list[list[Any]]:

@@ -32,7 +32,6 @@ FRESH_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 "Between two looks for what other mailers left."
 LONGEST_SEND_SECONDS = 30.0
-STOP_SECONDS = 8.0
 
 Composer = Callable[[Dossier, datetime], Message]
 "Writes the mail of a delivery at a time."
@@ -46,6 +45,7 @@ class Terms:
     lease_seconds: float
     unknown: Literal["resend", "hold"]
     backoff: Backoff = field(default_factory=Backoff)
+    stop_seconds: float = 8.0
 
     @classmethod
     def of(cls, settings: Settings) -> "Terms":
@@ -109,7 +109,7 @@ class Dispatcher:
         self.wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop`; then finish what is in flight, within STOP_SECONDS."""
+        """Send until `stop`; then finish what is in flight, within `stop_seconds`."""
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._work()) for _ in range(self._terms.connections)]
             workers.append(tasks.create_task(self._settle()))
@@ -133,13 +133,10 @@ class Dispatcher:
         is_probe = not self._gate.is_open
         claimed_at = time.monotonic()
         claims = await self._deliveries.claim(room, holder, self._terms.lease_seconds)
-        if claims:
-            dossiers = await self._deliveries.look([claim.notification_id for claim in claims], holder)
-            read_at = time.monotonic()
-            for claim in claims:
-                if (dossier := dossiers.get(claim.notification_id)) is not None:
-                    self._in_flight += 1
-                    self._waiting.put_nowait(Task(claim, dossier, claimed_at, read_at, is_probe))
+        read_at = time.monotonic()
+        for claim, dossier in claims:
+            self._in_flight += 1
+            self._waiting.put_nowait(Task(claim, dossier, claimed_at, read_at, is_probe))
         if len(claims) == room:
             return 0.0
         due = await self._deliveries.next_due()
@@ -174,10 +171,9 @@ class Dispatcher:
 
     async def _look_again(self, task: Task) -> Task | None:
         try:
-            dossiers = await self._deliveries.look([task.claim.notification_id], task.claim.lease_holder)
+            dossier = await self._deliveries.look(task.claim)
         except SERVER_AWAY:
             return None
-        dossier = dossiers.get(task.claim.notification_id)
         return None if dossier is None else replace(task, dossier=dossier, read_at=time.monotonic())
 
     async def _send(self, task: Task) -> Ending:
@@ -227,7 +223,7 @@ class Dispatcher:
         while not self._waiting.empty():
             self._settled.put_nowait(Settled(self._waiting.get_nowait().claim, GIVE_BACK))
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._terms.stop_seconds):
                 while self._in_flight:
                     self.wake.clear()
                     await self.wake.wait()
@@ -263,7 +259,7 @@ def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter:
 
 def _log(one: Settled, *, lease_held: bool) -> None:
     ending = one.ending
-    report = log.debug if ending.state == "sent" else log.warning
+    report = {"sent": log.debug, "failed": log.warning, "held": log.warning}.get(ending.state, log.info)
     report(
         "mail_" + ending.state,
         notification_id=str(one.claim.notification_id),

@@ -175,7 +175,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit_for_lag_tools(self) -> None:
         """Tell Kafka the places, which nobody reads but tools that show lag."""
         now = time.monotonic()
-        if now < self._commit_at or self._committed == self._places:
+        if now < self._commit_at or not self._places or self._committed == self._places:
             return
         self._commit_at = now + COMMIT_SECONDS
         places = dict(self._places)

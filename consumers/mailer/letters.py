@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parseaddr
 from functools import lru_cache
-from io import BytesIO
 from uuid import UUID
 
-import segno
 from babel.dates import format_datetime
 from email_validator import EmailNotValidError, validate_email
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from consumers.mailer import mime
+from consumers.mailer.qr import qr_png
 from schemas.settings import SettingsError
 
 LOCALES = ("en", "ru")
@@ -123,14 +122,6 @@ def language(locale: str) -> str:
     """The language that we write for a language tag (BCP 47): its primary language, or English."""
     primary = locale.partition("-")[0].lower()
     return primary if primary in LOCALES else "en"
-
-
-@lru_cache(maxsize=8_192)  # wallets come back: a pool's addresses are few, and a QR code takes milliseconds
-def qr_png(address: str) -> bytes:
-    """The address as a QR code, in PNG."""
-    png = BytesIO()
-    segno.make(address, error="m", micro=False).save(png, kind="png", scale=6, border=4)
-    return png.getvalue()
 
 
 def _deliverable(email: str) -> str:

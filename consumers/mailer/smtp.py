@@ -168,7 +168,7 @@ class Session:
         self._phase = Phase.MAIL
         try:
             if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
-                self._expect(await self._client.execute_command(b"RSET"), 250)
+                self._expect(await self._client.execute_command(b"RSET", timeout=None), 250)
             await self._mail(self._client, message)
         except _Refused as refused:
             if isinstance(refused.problem, Reply) and refused.problem.code != 421:
@@ -222,14 +222,14 @@ class Session:
             options.append(b"SMTPUTF8")
         self._in_transaction = True
         sender = b"FROM:<" + message.sender.encode("ascii") + b">"
-        self._expect(await client.execute_command(b"MAIL", sender, *options), 250)
+        self._expect(await client.execute_command(b"MAIL", sender, *options, timeout=None), 250)
 
     async def _hand_over(self, client: SMTP, message: Message) -> None:
         self._phase = Phase.RCPT
         recipient = b"TO:<" + message.recipient.encode("utf-8") + b">"
-        self._expect(await client.execute_command(b"RCPT", recipient), 250, 251)
+        self._expect(await client.execute_command(b"RCPT", recipient, timeout=None), 250, 251)
         self._phase = Phase.DATA
-        self._expect(await client.execute_command(b"DATA"), 354)
+        self._expect(await client.execute_command(b"DATA", timeout=None), 354)
         protocol = client.protocol
         if protocol is None:
             raise _Refused(NoAnswer("connection lost"))

@@ -17,7 +17,10 @@ def status(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show pools with their alerts, queues, lags, deliveries and dead letters."""
+    """Show pools, queues, lags, mails, dead letters.
+
+    A pool without a free wallet is EMERGENCY; with no more than the catalogue's critical_free, CRITICAL.
+    """
     from operations.process import run, settings_for_command
     from operations.status import show_status
 
@@ -34,7 +37,9 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check the invariants in the database and on the topics; exit code 1 where one does not hold.
+    """Check the invariants, everywhere.
+
+    In the database and on the topics; exit code 1 where one does not hold.
 
     It may run beside everything else, and changes nothing."""
     from operations.process import run, settings_for_command

@@ -24,7 +24,11 @@ def demo() -> None:
 def up(
     servers_only: Annotated[bool, typer.Option("--servers-only", help="Start no consumers and no clock.")] = False,
 ) -> None:
-    """Start the servers that the settings do not name, and walletq; Ctrl-C stops them and keeps the data."""
+    """Start the servers that are missing, and walletq itself.
+
+    Servers that the environment does not name are started, and .walletq/connection.env tells every other command
+    in this folder of them. Ctrl-C stops all of it and keeps the data.
+    """
     import asyncio
 
     from operations.logs import configure_logs
@@ -38,7 +42,10 @@ def up(
 
 @app.command(epilog="Example: WALLETQ_MEMBER_ID=allocator-1 walletq allocate")
 def allocate() -> None:
-    """Run the allocator: give wallets to orders, in the order of the log, until SIGTERM or Ctrl-C."""
+    """Run the allocator: it gives wallets to orders.
+
+    In the order of the log, until SIGTERM or Ctrl-C. With WALLETQ_MEMBER_ID a restart has its partitions at once.
+    """
     from consumers.allocator import run_allocator
     from operations.process import run_process
     from schemas.settings import read_settings
@@ -48,7 +55,10 @@ def allocate() -> None:
 
 @app.command(epilog="Example: WALLETQ_SMTP_URL=smtp://user:password@mail.example.com:587 walletq mail")
 def mail() -> None:
-    """Run the mailer: tell customers about their wallets, until SIGTERM or Ctrl-C."""
+    """Run the mailer: it tells customers about wallets.
+
+    Until SIGTERM or Ctrl-C; any number of mailers share the work.
+    """
     from consumers.mailer import run_mailer
     from operations.process import run_process
     from schemas.settings import read_settings
@@ -58,7 +68,11 @@ def mail() -> None:
 
 @app.command(epilog="Example: WALLETQ_CLOCK_INTERVAL_SECONDS=1 walletq clock")
 def clock() -> None:
-    """Run the clock: cancel orders that have expired, end the cooling of wallets, until SIGTERM or Ctrl-C."""
+    """Run the clock: it ends what has expired.
+
+    Orders past their expiry are cancelled, wallets past their cool-down are free again. Until SIGTERM or Ctrl-C;
+    several clocks do no harm.
+    """
     from operations.process import run_process
     from producers.clock import run_clock
     from schemas.settings import read_settings

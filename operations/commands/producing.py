@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from operations.commands.options import Actor, AddressFile, Addresses, Currency, Json, Network, Target, WalletStatus
+from operations.commands.options import Actor, Addresses, AddressFile, Currency, Json, Network, Target, WalletStatus
 
 app = typer.Typer()
 order = typer.Typer(name="order", help="An order, as an operator sees it.", no_args_is_help=True)
@@ -21,7 +21,10 @@ def publish(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish events, each checked as the allocator would; nothing is published where a line is invalid."""
+    """Publish events from JSON lines.
+
+    Each is checked as the allocator would; where a line is invalid, nothing is published.
+    """
     from operations.process import run, settings_for_command
     from operations.publishing import publish as run_publish
 
@@ -51,7 +54,11 @@ def order_set_status(
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="With --wait: at most so long.", min=0)] = 30,
     as_json: Json = False,
 ) -> None:
-    """Set an order's status. A final one releases its wallet to the oldest waiting order."""
+    """Set an order's status.
+
+    A final one releases its wallet to the oldest waiting order. What the order's present status does not allow is
+    refused with exit code 1.
+    """
     from operations.orders import Change, change_status
     from operations.process import run, settings_for_command
 
@@ -78,7 +85,10 @@ def wallets_add(
     actor: Actor = None,
     as_json: Json = False,
 ) -> None:
-    """Add wallets to a pool. Waiting orders get them at once, the oldest first."""
+    """Add wallets to a pool.
+
+    Waiting orders get them at once, the oldest first. Where an address is invalid, none is added.
+    """
     from operations.process import run, settings_for_command
     from operations.wallets import change_pool, read_addresses
 
@@ -112,7 +122,10 @@ def wallets_retire(
     actor: Actor = None,
     as_json: Json = False,
 ) -> None:
-    """Take wallets out of a pool: free ones at once, occupied ones when their order ends."""
+    """Take wallets out of a pool.
+
+    Free ones at once, occupied ones when their order ends.
+    """
     from operations.process import run, settings_for_command
     from operations.wallets import change_pool, read_addresses
 
@@ -146,7 +159,7 @@ def wallets_list(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the wallets: their pool, their status, and who holds them."""
+    """List wallets and who holds them."""
     from operations.process import run, settings_for_command
     from operations.wallets import list_wallets
 

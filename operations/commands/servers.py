@@ -11,7 +11,10 @@ app.add_typer(topics)
 
 @app.command(epilog="Example: WALLETQ_DATABASE_URL=postgresql://owner@host/walletq walletq migrate")
 def migrate(as_json: Json = False) -> None:
-    """Bring the database's tables up to this version. Run it as the database's owner."""
+    """Bring the database up to this version.
+
+    Run it as the database's owner; again, or twice at once, does no harm.
+    """
     from operations.process import run, settings_for_command
     from operations.setup import migrate_database
 
@@ -21,7 +24,10 @@ def migrate(as_json: Json = False) -> None:
 
 @topics.command("create", epilog="Example: walletq topics create")
 def topics_create(as_json: Json = False) -> None:
-    """Create the topics that are missing. What exists is left as it is."""
+    """Create the topics that are missing.
+
+    What exists is left as it is.
+    """
     from operations.process import run, settings_for_command
     from operations.setup import create_missing_topics
 
@@ -31,7 +37,10 @@ def topics_create(as_json: Json = False) -> None:
 
 @topics.command("check", epilog="Example: walletq topics check")
 def topics_check(as_json: Json = False) -> None:
-    """Check that the topics are as the contract says; exit code 1 where they are not."""
+    """Check that the topics are as the contract says.
+
+    Exit code 1 where they are not.
+    """
     from operations.process import run, settings_for_command
     from operations.setup import report_topics
 

@@ -38,6 +38,8 @@ class Seen:
     "By partition of the notifications' topic, where the first records are gone: when the first that is left came."
     wrong: Offenders = field(default_factory=Offenders)
     undelivered: Offenders = field(default_factory=Offenders)
+    foreign: int = 0
+    "Records that are no notifications, and are known as such: the mailer has refused them, or not come to them yet."
     not_reached: int = 0
     "Notifications that the mailer has not come to yet."
 
@@ -55,10 +57,11 @@ async def check_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -
             await _compare(snapshot, topic, batch[start : start + CHUNK], seen)
     missing, assignments = await _missing(snapshot, log, names, seen)
     over = f"{seen.records:,} notifications, {seen.duplicates:,} of them duplicates"
+    foreign = f"{seen.foreign:,} records are something else" if seen.foreign else None
     note = f"{len(seen.kept_since)} partitions have lost their first records" if seen.kept_since else None
     return [
         found("I7", "every published assignment has its notification", f"{assignments:,} assignments", missing, note),
-        found("I7", "notifications say what the database says", over, seen.wrong.named),
+        found("I7", "notifications say what the database says", over, seen.wrong.named, foreign),
         _deliveries(snapshot, topic, seen),
     ]
 
@@ -66,11 +69,15 @@ async def check_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -
 async def _compare(snapshot: Snapshot, topic: str, batch: Sequence[ConsumerRecord], seen: Seen) -> None:
     seen.records += len(batch)
     told: list[tuple[ConsumerRecord, WalletAssigned]] = []
+    foreign: list[ConsumerRecord] = []
     for record in batch:
         try:
             told.append((record, WalletAssigned.model_validate_json(record.value or b"")))
         except ValidationError:
-            seen.wrong.add(f"{_place(record)}: not a notification")
+            foreign.append(record)
+    for record in await _not_refused(snapshot, topic, [record for record in foreign if _passed(snapshot, record)]):
+        seen.wrong.add(f"{_place(record)}: not a notification, and the mailer has not refused it")
+    seen.foreign += len(foreign)
     ids = [notification.notification_id for _, notification in told]
     rows = {row["assignment_id"]: row for row in await snapshot.now.fetch(SQL["assignments_by_id"], ids)}
     for record, notification in told:
@@ -97,21 +104,29 @@ async def _find_deliveries(
     """What the mailer has passed has a delivery, or was refused and is a dead letter."""
     passed: dict[UUID, ConsumerRecord] = {}
     for record, notification in told:
-        if record.offset < snapshot.place(topic, record.partition):
+        if _passed(snapshot, record):
             passed[notification.notification_id] = record
         else:
             seen.not_reached += 1
     for row in await snapshot.now.fetch(SQL["delivered"], list(passed)):
         passed.pop(row["notification_id"])
-    if not passed:
-        return
-    partitions = [record.partition for record in passed.values()]
-    offsets = [record.offset for record in passed.values()]
-    refused = await snapshot.now.fetch(SQL["dead_letters_at"], [topic] * len(passed), partitions, offsets)
+    for record in await _not_refused(snapshot, topic, list(passed.values())):
+        seen.undelivered.add(f"{_place(record)}: the notification has no delivery")
+
+
+def _passed(snapshot: Snapshot, record: ConsumerRecord) -> bool:
+    """Whether the mailer's place is behind the record."""
+    return bool(record.offset < snapshot.place(record.topic, record.partition))
+
+
+async def _not_refused(snapshot: Snapshot, topic: str, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+    """Those of the records that are no dead letters."""
+    if not records:
+        return []
+    partitions, offsets = [record.partition for record in records], [record.offset for record in records]
+    refused = await snapshot.now.fetch(SQL["dead_letters_at"], [topic] * len(records), partitions, offsets)
     places = {(row["partition"], row["offset"]) for row in refused}
-    for notification_id, record in passed.items():
-        if (record.partition, record.offset) not in places:
-            seen.undelivered.add(f"{_place(record)}: notification {notification_id} has no delivery")
+    return [record for record in records if (record.partition, record.offset) not in places]
 
 
 async def _missing(snapshot: Snapshot, log: KafkaLog, names: Names, seen: Seen) -> tuple[list[str], int]:
@@ -130,7 +145,10 @@ async def _missing(snapshot: Snapshot, log: KafkaLog, names: Names, seen: Seen) 
 
 
 def _deliveries(snapshot: Snapshot, topic: str, seen: Seen) -> Finding:
-    promise, over = "every notification has a delivery", f"{seen.records - seen.not_reached:,} notifications"
+    promise, over = (
+        "every notification has a delivery",
+        f"{seen.records - seen.foreign - seen.not_reached:,} notifications",
+    )
     if not snapshot.consumed(topic):
         return Finding("I8", promise, over, "not checked", note=f"no mailer has run; {seen.not_reached:,} are waiting")
     note = f"the mailer has not come to {seen.not_reached:,} others yet" if seen.not_reached else None

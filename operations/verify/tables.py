@@ -18,6 +18,7 @@ async def check_tables(snapshot: Snapshot, names: Names) -> list[Finding]:
     checks = (
         ("I1", "no two assignments of a wallet overlap", assignments, "overlapping_assignments", ()),
         ("I1", "wallets, orders and open assignments agree on who holds what", wallets, "disagreeing_holders", ()),
+        ("I1", "wallets know their open assignment", wallets, "wallets_of_another_assignment", ()),
         ("I2", "an order gets at most one wallet", assignments, "orders_assigned_twice", ()),
         ("I2", "every assignment has its order", assignments, "assignments_without_order", ()),
         ("I3", "no pool has both a free wallet and a waiting order", wallets, "idle_wallets", ()),

@@ -31,6 +31,14 @@ GROUP BY currency, network, address, order_id
 HAVING count(*) <> 3
 LIMIT $1;
 
+-- wallets_of_another_assignment: a wallet says that it is held since another event than its open assignment
+SELECT format('%s/%s %s: held since offset %s, its open assignment since %s', currency, network, address,
+              w.assigned_offset, a.assigned_offset) AS offender
+FROM wallets w
+JOIN assignments a USING (currency, network, address)
+WHERE a.released_offset IS NULL AND w.status = 'occupied' AND w.assigned_offset IS DISTINCT FROM a.assigned_offset
+LIMIT $1;
+
 -- orders_assigned_twice: an order got a second wallet
 SELECT format('order %s (%s): %s assignments, at offsets %s', order_id, currency, count(*),
               string_agg(assigned_offset::text, ', ' ORDER BY assigned_offset)) AS offender

@@ -167,11 +167,9 @@ async def mailing(
         yield mailer
     finally:
         stop.set()
-        if not mailer.cancelled():
-            async with asyncio.timeout(15):
-                await asyncio.wait([mailer])
-    if not mailer.cancelled():
-        mailer.result()
+        async with asyncio.timeout(15):
+            await asyncio.wait([mailer])
+        mailer.result()  # a mailer's own error says more than what its absence led to
 
 
 async def eventually(

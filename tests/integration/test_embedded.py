@@ -93,17 +93,15 @@ async def write(servers: Servers, text: str) -> None:
 
 async def read(servers: Servers) -> tuple[list[str], list[str]]:
     """What is in Kafka, read by a group, and what is in PostgreSQL."""
-    consumer = AIOKafkaConsumer(
+    async with AIOKafkaConsumer(
         "texts",
         bootstrap_servers=servers.kafka_bootstrap_servers,
         group_id="test",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         isolation_level="read_committed",
-    )
-    await consumer.start()
-    record = await asyncio.wait_for(consumer.getone(), 20)
-    await consumer.stop()
+    ) as consumer:
+        record = await asyncio.wait_for(consumer.getone(), 20)
     connection = await asyncpg.connect(servers.database_url)
     rows = await connection.fetch("SELECT text FROM texts")
     await connection.close()

@@ -21,6 +21,8 @@ from tests.integration.mailer_world import MoodyServer, serving
 ANN = Message("shop@walletq.example", "ann@example.com", b"Subject: Hi\r\n\r\n.dot\r\n..dots\r\n", False)
 ANNE = Message("shop@walletq.example", "añn@example.com", "To: añn@example.com\r\n\r\nHi\r\n".encode(), True)
 
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # by the test's server
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:

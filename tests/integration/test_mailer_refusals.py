@@ -14,6 +14,8 @@ from tests.integration.mailer_world import TRON, MoodyServer, World, eventually,
 
 QUICK = Backoff(base=0.05, ceiling=0.2)
 
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # by the test's server
+
 
 @pytest.fixture
 async def world(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[World]:

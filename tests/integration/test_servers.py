@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import SecretStr
 
 from schemas.settings import Settings
 from schemas.topics import names
@@ -15,6 +16,7 @@ from storage.kafka import client_options
 from storage.migrations import check_migrated
 from storage.topics import check_topics
 from tests.servers.inbox import Inbox
+from tests.servers.processes import process, walletq
 from tests.servers.servers import Servers
 from tests.servers.wait import until
 
@@ -87,6 +89,31 @@ async def test_inbox_takes_mails_after_a_crash(servers: Servers, settings: Setti
     await servers.start("inbox")
     send(settings, settings.mail_from, "after")
     assert [mail["Subject"] for mail in await inbox.wait_for(1)] == ["after"]
+
+
+async def test_command_runs_with_the_settings_and_says_how_it_ended(settings: Settings) -> None:
+    assert (await walletq("topics", "check", settings=settings)).returncode == 0
+    elsewhere = settings.model_copy(update={"topic_prefix": "no-such-"})
+    checked = await walletq("topics", "check", settings=elsewhere)
+    assert checked.returncode == 1
+    assert "no-such-order-status" in checked.stdout + checked.stderr
+
+
+async def test_process_is_killed_and_paused_and_ends_with_its_block(settings: Settings) -> None:
+    async with process("clock", settings) as first, process("clock", settings) as second:
+        await first.kill()
+        second.pause()
+        assert not first.alive
+        assert second.alive
+    assert not second.alive
+
+
+async def test_process_that_ends_by_itself_fails_its_block_and_shows_its_log(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://nobody@127.0.0.1:1/none")})
+    with pytest.raises(AssertionError, match="ended by itself with the exit code 3") as failure:
+        async with process("migrate", nowhere) as running:
+            await until(lambda: not running.alive, what="its end")
+    assert "WALLETQ_DATABASE_URL" in failure.value.__notes__[0]
 
 
 async def produce(settings: Settings, value: bytes) -> TopicPartition:

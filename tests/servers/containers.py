@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ IMAGES: dict[Name, str] = {
     "inbox": "axllent/mailpit:v1",
 }
 START_SECONDS = 60
+# length, api key, version, correlation id, and no client id
+API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 Serves = Callable[[], Awaitable[bool]]
 "Asks a server whether it serves."
@@ -72,7 +75,7 @@ def why_not() -> str | None:
                 client.images.get(image)
     except ImageNotFound:
         return f"the Docker engine lacks one of {', '.join(IMAGES.values())}"
-    except DockerException:
+    except (DockerException, OSError):
         return "no Docker engine answers"
     return None
 
@@ -183,7 +186,7 @@ def _container(
 
 async def kafka_serves(bootstrap_servers: str) -> bool:
     """Whether the broker lists itself: from then on topics can be created."""
-    if not await _accepts(bootstrap_servers):  # the client would log an error each time
+    if not await _answers(bootstrap_servers):  # the client would log an error each time
         return False
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=2_000)
     try:
@@ -195,13 +198,17 @@ async def kafka_serves(bootstrap_servers: str) -> bool:
         await client.close()
 
 
-async def _accepts(address: str) -> bool:
+async def _answers(address: str) -> bool:
+    """Whether Kafka answers the smallest of its requests; Docker accepts connections before anybody listens."""
     try:
-        _, writer = await asyncio.open_connection(*address.split(":"))
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        try:
+            writer.write(API_VERSIONS_REQUEST)
+            return bool(await reader.read(4))
+        finally:
+            writer.close()
     except OSError:
         return False
-    writer.close()
-    return True
 
 
 async def postgres_serves(url: str) -> bool:

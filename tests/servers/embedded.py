@@ -84,10 +84,9 @@ class StackControl:
 
 
 def run_alone(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine in this thread, in a loop of its own: the tests' loops live as long as one test."""
-    loop = asyncio.new_event_loop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+    """Run a coroutine in this thread, in a loop of its own: the tests' loops live as long as one test each.
+
+    Ctrl-C cancels it first, so that it can stop what it has started.
+    """
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(work)

@@ -1,9 +1,9 @@
-"""Removes the containers of a test session when its process is gone, whatever ended it.
+"""Removes the containers, volumes and networks of a test session when its process is gone, whatever ended it.
 
     python -m tests.servers.reaper SESSION < PIPE
 
 It waits for the other end of the pipe to close, which even SIGKILL does. A session is named by host, pid and start
-of its process, so that a later one can also tell which containers nobody will remove any more.
+of its process, so that a later one can also tell what nobody will remove any more.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ STOP_SECONDS = 30
 
 @contextlib.contextmanager
 def removing() -> Iterator[str]:
-    """The value of LABEL for containers that are to be removed at the end of the block, or with this process."""
+    """The value of LABEL for what is to be removed at the end of the block, or when this process is gone."""
     remove_stale()
     session = _session(psutil.Process())
     reaper = subprocess.Popen(
@@ -43,21 +43,27 @@ def removing() -> Iterator[str]:
 
 
 def remove_stale() -> None:
-    """Remove the containers of sessions on this host whose process is gone."""
+    """Remove what sessions on this host have left behind whose process is gone."""
     with contextlib.closing(docker.from_env()) as client:
-        for container in client.containers.list(all=True, filters={"label": LABEL}):
-            session = container.labels[LABEL]
-            if session.split("/")[0] == socket.gethostname() and not _is_alive(session):
-                _remove(container)
+        filters = {"label": LABEL}
+        found = {one.labels[LABEL] for one in client.containers.list(all=True, filters=filters)}
+        found |= {one.attrs["Labels"][LABEL] for one in client.volumes.list(filters=filters)}
+        found |= {one.attrs["Labels"][LABEL] for one in client.networks.list(filters=filters)}
+    for session in found:
+        if session.split("/")[0] == socket.gethostname() and not _is_alive(session):
+            remove(session)
 
 
-def remove(session: str) -> int:
-    """Remove the containers of a session, with their volumes; how many there were."""
+def remove(session: str) -> None:
+    """Remove the containers of a session with their volumes, then its named volumes and its networks."""
     with contextlib.closing(docker.from_env()) as client:
-        left = client.containers.list(all=True, filters={"label": f"{LABEL}={session}"})
-        for container in left:
-            _remove(container)
-        return len(left)
+        filters = {"label": f"{LABEL}={session}"}
+        for container in client.containers.list(all=True, filters=filters):
+            with contextlib.suppress(docker.errors.APIError):  # somebody else removes it in the same moment
+                container.remove(force=True, v=True)
+        for other in (*client.volumes.list(filters=filters), *client.networks.list(filters=filters)):
+            with contextlib.suppress(docker.errors.APIError):
+                other.remove()
 
 
 def main(session: str) -> None:
@@ -78,11 +84,6 @@ def _is_alive(session: str) -> bool:
         return _session(psutil.Process(int(session.split("/")[1]))) == session
     except psutil.Error:
         return False
-
-
-def _remove(container: "docker.models.containers.Container") -> None:
-    with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):  # somebody else removes it as well
-        container.remove(force=True, v=True)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,19 @@
 import os
 import time
 import uuid
+from pathlib import Path
 
 import psutil
 
 MARK = "TESTS_OF_WALLETQ"  # not WALLETQ_…: those variables are taken away from the processes under test
+LOGS = "LOGS_OF_WALLETQ_TESTS"
+"The folder for the logs of the processes under test."
 PATIENCE_SECONDS = 5
 
 
-def mark() -> str:
+def mark(logs: Path) -> str:
     """Mark all processes that are started from now on, and return the mark."""
+    os.environ[LOGS] = str(logs)
     os.environ[MARK] = str(uuid.uuid4())
     return os.environ[MARK]
 

@@ -11,11 +11,9 @@ POLL_SECONDS = 0.02
 
 
 @overload
-async def until(  # type: ignore[overload-overlap]
-    condition: Callable[[], Awaitable[Value]], timeout: float = ..., what: str = ...
-) -> Value: ...
+async def until(condition: Callable[[], Awaitable[Value]], timeout: float = ..., what: str = ...) -> Value: ...  # noqa: ASYNC109
 @overload
-async def until(condition: Callable[[], Value], timeout: float = ..., what: str = ...) -> Value: ...
+async def until(condition: Callable[[], Value], timeout: float = ..., what: str = ...) -> Value: ...  # noqa: ASYNC109
 async def until(
     condition: Callable[[], Any],
     timeout: float = 30,  # noqa: ASYNC109 - the error must say what was waited for

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.errors import LogDoesNotFit
@@ -199,6 +199,7 @@ KNOWN = {one: Known("USDT", "ord-1", has_delivery=False) for one in IDS[:3]} | {
 values = st.sampled_from(IDS) | st.sampled_from([b"", b"[]", b"\xff", b'{"type":"wallet_assigned"}'])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), values)))
 def test_every_record_is_accounted_for_once(rows: list[tuple[int, int, UUID | bytes]]) -> None:
     places = {0: 10, 1: 20, 2: 30}

@@ -1,0 +1,168 @@
+"""The pure parts of the commands."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+
+from operations.__main__ import app
+from operations.logs import configure_logs
+from operations.orders import Known, only_one, refusal
+from operations.publishing import check_lines
+from operations.status import alert_level, partitions, pools
+from operations.terminal import Grid, as_text
+from operations.wallets import read_addresses
+from schemas.catalogue import read_catalogue
+from schemas.events import FINAL
+from schemas.examples import EXAMPLES
+from schemas.settings import SettingsError
+from storage.errors import WalletqError
+
+NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
+LIVE = {
+    "waiting": Known("BTC", "pending", waiting=True),
+    "holding": Known("BTC", "pending", waiting=False),
+    "paid": Known("BTC", "paid", waiting=False),
+    "processing": Known("BTC", "processing", waiting=False),
+}
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
+@pytest.mark.parametrize("now", LIVE)
+def test_live_order_may_always_end(now: str, status: str) -> None:
+    assert refusal(LIVE[now], status) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "status", "allowed"),
+    [
+        ("waiting", "paid", False),
+        ("waiting", "processing", False),
+        ("holding", "paid", True),
+        ("holding", "processing", True),
+        ("paid", "processing", True),
+        ("paid", "paid", True),
+        ("processing", "paid", False),
+    ],
+)
+def test_progress_needs_a_wallet_and_goes_forward(now: str, status: str, allowed: bool) -> None:
+    assert (refusal(LIVE[now], status) is None) == allowed
+
+
+@pytest.mark.parametrize(("now", "allowed"), [("waiting", True), ("holding", True), ("paid", False)])
+def test_payment_timeout_ends_only_a_pending_order(now: str, allowed: bool) -> None:
+    assert (refusal(LIVE[now], "cancelled", "payment_timeout") is None) == allowed
+
+
+def test_final_status_stays() -> None:
+    ended = Known("BTC", "completed", waiting=False)
+    assert refusal(ended, "completed") is None
+    assert "final" in str(refusal(ended, "failed"))
+    assert "final" in str(refusal(ended, "paid"))
+
+
+def test_order_id_of_several_currencies_lists_them() -> None:
+    orders = [Known("BTC", "pending", waiting=True), Known("USDT", "completed", waiting=False)]
+    with pytest.raises(WalletqError, match=r"BTC \(pending\), USDT \(completed\)"):
+        only_one(orders, "ord-1")
+    with pytest.raises(WalletqError, match="ord-1 is not known"):
+        only_one([], "ord-1")
+
+
+COMMANDS = [
+    *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
+    *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_how_to_use_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app([*command.split(), "--help"], prog_name="walletq")
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "Example: " in shown
+    assert f"walletq {command}" in " ".join(shown.partition("Example: ")[2].split())
+
+
+@pytest.mark.parametrize(("free", "alert"), [(0, "EMERGENCY"), (1, "CRITICAL"), (3, "CRITICAL"), (4, "OK")])
+def test_alert_level_is_critical_at_the_threshold_and_below(free: int, alert: str) -> None:
+    assert alert_level(free, critical_free=3) == alert
+
+
+def test_pool_without_any_wallet_is_an_emergency() -> None:
+    found = pools(read_catalogue(), [], [], NOW)
+    assert {(pool.currency, pool.network) for pool in found} == set(read_catalogue().pools())
+    assert {pool.alert for pool in found} == {"EMERGENCY"}
+
+
+def test_pool_that_left_the_catalogue_is_shown_while_it_has_wallets() -> None:
+    wallets = {"currency": "DOGE", "network": "doge", "free": 1, "occupied": 2, "cooling": 3, "retired": 4}
+    queue = {"currency": "DOGE", "network": "doge", "waiting": 5, "oldest_pending_at": NOW - timedelta(hours=1)}
+    pool = pools(read_catalogue(), [wallets], [queue], NOW)[-1]
+    assert (pool.currency, pool.free, pool.waiting, pool.oldest_waiting_seconds) == ("DOGE", 1, 5, 3600)
+
+
+def test_partition_that_nobody_has_consumed_lags_by_all_of_it() -> None:
+    assert [found.lag for found in partitions({"t": {0: 7}}, [])] == [7]
+
+
+def test_lines_are_judged_one_by_one() -> None:
+    pending = EXAMPLES["order_status_changed"][0]
+    lines = [
+        pending,
+        pending | {"amount": "1"},
+        "nonsense",
+        {"type": "order_status_changed", "order_id": "ord-1", "currency": "USDT", "status": "failed", "reason": 1},
+    ]
+    source = io.BytesIO(b"\n\n".join(json.dumps(line).encode() for line in lines))
+    found = check_lines(source, read_catalogue())
+    assert (found.valid, found.dropped_fields) == (2, 1)
+    assert [number for number, _ in found.invalid] == [3, 5]
+    assert found.invalid[0][1].startswith("amount_out_of_range: ")
+
+
+def test_addresses_come_from_arguments_and_a_file(tmp_path: Path) -> None:
+    (tmp_path / "addresses").write_text("# ours\nb  # the second\n\n c \n")
+    assert read_addresses(["a"], str(tmp_path / "addresses")) == ["a", "b", "c"]
+
+
+def test_no_address_at_all_is_bad_usage(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no address"):
+        read_addresses([], None)
+    with pytest.raises(WalletqError, match="cannot be read"):
+        read_addresses([], str(tmp_path / "missing"))
+
+
+def test_text_is_aligned_and_cannot_steer_a_terminal() -> None:
+    text = as_text(Grid("Title", ("a", "b"), [("x\x1b[31m", 1), (None, 22)]))
+    assert text.splitlines() == ["Title", "a       b", "x\ufffd[31m  1", "        22"]
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_logs_are_one_line_of_keys_and_values_each() -> None:
+    stream = io.StringIO()
+    configure_logs("info", stream=stream)
+    structlog.get_logger("walletq.test").info("batch_applied", records=3, note="two\nlines")
+    structlog.get_logger("walletq.test").debug("unseen")
+    logging.getLogger("aiokafka.consumer").warning("left the %s", "group")
+    logging.getLogger("aiokafka.consumer").info("unseen")
+    first, second = stream.getvalue().splitlines()
+    assert "event=batch_applied" in first
+    assert "records=3" in first
+    assert 'event="left the group"' in second
+    assert "level=warning" in second
