@@ -94,11 +94,7 @@ async def _drain(settings: Settings, ends: dict[int, int]) -> dict[str, Any]:
                 break
             await asyncio.sleep(0.02)
         ended = time.perf_counter()
-        peak_kib = next(
-            int(line.split()[1])
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
+        peak_bytes = _peak_bytes(process.pid)
     finally:
         process.terminate()
         await process.wait()
@@ -124,8 +120,13 @@ async def _drain(settings: Settings, ends: dict[int, int]) -> dict[str, Any]:
         "events_per_second_with_start": round(events / (ended - started)),
         "seconds_to_first_batch": round(first[0] - started, 2),
         "allocator_cpu_us_per_event": round(cpu / events * 1e6, 1),
-        "allocator_peak_mb": round(peak_kib / 1024),
+        "allocator_peak_mb": round(peak_bytes / 1e6),
     }
+
+
+def _peak_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
         isolation_level="read_committed",
         auto_offset_reset="none",
         max_partition_fetch_bytes=MAX_FETCH_BYTES,
+        fetch_max_wait_ms=20,  # partitions that are read to their end must not hold up the others
     )
     try:
         try:

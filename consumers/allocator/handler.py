@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -13,6 +12,7 @@ from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
 from consumers.allocator.reading import Record
 from consumers.allocator.store import Store
+from consumers.group import leave
 from consumers.member import member
 from consumers.places import Log
 from schemas.addresses import preload
@@ -130,7 +130,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             stopping.cancel()
             committing.cancel()
             await self._release_all()
-            await self._leave()
+            await leave(self._consumer)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """The group is about to share out anew: finish what is in hand."""
@@ -191,12 +191,6 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._consumer.commit(places)
             except (KafkaError, TimeoutError) as error:
                 log.debug("offsets_not_committed", error=type(error).__name__)
-
-    async def _leave(self) -> None:
-        """Leave the group where the member is dynamic; a static one keeps its place."""
-        with suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(3):
-                await self._consumer.stop()
 
 
 class _Partition:

@@ -12,6 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.group import leave
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.dispatch import Composer, Dispatcher, Terms
@@ -22,6 +23,7 @@ from consumers.mailer.letters import Letter, Message, compose, read_sender
 from consumers.mailer.notices import Changes
 from consumers.mailer.places import read_log
 from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.member import member
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from schemas.topics import Names, names
@@ -36,7 +38,6 @@ POOL_SIZE = 6
 MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 "The database may be away for long; a mailer that waits for it is no dead member."
 START_SECONDS = 15.0
-LEAVE_SECONDS = 5.0
 
 
 async def run_mailer(
@@ -60,7 +61,11 @@ async def run_mailer(
     topic = names(settings).notifications
     connections = Connections(read_mail_server(settings.need_smtp()), tls or ssl.create_default_context())
     letters = composer(settings, read_catalogue(settings.catalogue))
-    async with _database(settings) as pool, _consumer(settings) as consumer:
+    async with (
+        _database(settings) as pool,
+        member(settings.need_database(), "walletq_mailer", names(settings).mailer_group, settings.member_id) as id_lost,
+        _consumer(settings) as consumer,
+    ):
         kafka_log = await read_log(settings, topic)
         await read_log(settings, Names.dead_letters(topic))
         deliveries = Deliveries(pool, topic)
@@ -88,6 +93,8 @@ async def run_mailer(
                 tasks.create_task(dispatcher.run(stop))
                 tasks.create_task(publisher.run(stop))
                 tasks.create_task(_wake_at(stop, dispatcher.wake, publisher.wake))
+                if id_lost is not None:
+                    tasks.create_task(_fail_with(id_lost, stop))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # one failure has cancelled the other tasks
         finally:
@@ -134,6 +141,16 @@ async def _wake_at(stop: asyncio.Event, *sleepers: asyncio.Event) -> None:
         sleeper.set()
 
 
+async def _fail_with(id_lost: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([id_lost, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if id_lost.done():
+            id_lost.result()
+    finally:
+        stopping.cancel()
+
+
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     url = settings.need_database()
@@ -174,18 +191,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
             raise unreachable(settings, error) from error
         yield consumer
     finally:
-        await _leave(consumer)
-
-
-async def _leave(consumer: AIOKafkaConsumer) -> None:
-    """Leave the group and disconnect. Where Kafka is away, aiokafka's stop() ends as cancelled, halfway, by its own
-    pending fetches; so it runs as a task of its own, and what it leaves open is closed behind it."""
-    stopping = asyncio.create_task(consumer.stop())
-    await asyncio.wait([stopping], timeout=LEAVE_SECONDS)
-    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
-        stopping.cancel()
-        log.warning("group_not_left", reason="Kafka is away; the session's timeout will end the membership")
-        await consumer._client.close()  # noqa: SLF001
+        await leave(consumer)
 
 
 def _producer(settings: Settings) -> AIOKafkaProducer:

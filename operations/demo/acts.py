@@ -57,7 +57,7 @@ async def add_wallets(stage: Stage, publisher: Publisher) -> None:
 async def publish_orders(stage: Stage, publisher: Publisher) -> None:
     """The orders come in, and somewhere among them a record that is no event."""
     orders = stage.plan.orders
-    stage.tell(f"Publishing {len(orders)} orders, and one broken record: the wallets run out, so queues form")
+    stage.tell(f"Publishing {len(orders)} orders, and one broken record: wallets run out, and queues form")
     for number, chunk in enumerate(_chunks(orders)):
         await publisher.publish_many(order.pending(stage.now()) for order in chunk)
         if number == len(orders) // AT_A_TIME // 2:
@@ -68,7 +68,7 @@ async def publish_orders(stage: Stage, publisher: Publisher) -> None:
 
 async def operate(stage: Stage, publisher: Publisher) -> None:
     """The operator ends orders, round after round; the one that nobody pays is the clock's."""
-    stage.tell("An operator completes and cancels orders: each wallet goes on to the order that waited longest")
+    stage.tell("An operator completes and cancels orders: wallets go on to those who waited longest")
     operator = Operator(random.Random(SEED), stage.plan.unpaid)
     ended = asyncio.create_task(stage.watch.until(lambda look: look.ended == len(stage.plan.orders)))
     try:

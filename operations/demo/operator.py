@@ -14,7 +14,9 @@ SHARE = 3
 AT_LEAST = 10
 "but at least so many, where there are so many."
 GIVES_UP = 0.7
-"How likely it is that in a round one customer does not want to wait any longer."
+"How likely it is that in a round one customer does not want to wait any longer,"
+LONG_QUEUES = 40
+"while more than so many wait: one who gives up in the moment of being served shows nothing."
 
 Order = tuple[str, str]
 "Currency and order id."
@@ -40,8 +42,7 @@ class Operator:
         chosen = self.chance.sample(able, min(len(able), max(AT_LEAST, len(able) // SHARE)))
         events = [event for order in chosen for event in self._end(order, now)]
         patient = [order for order in waiting if order not in self.ended]
-        if patient and self.chance.random() < GIVES_UP:
-            # Of the later half: who gave up in the moment of being served would not be seen to have waited.
+        if len(patient) > LONG_QUEUES and self.chance.random() < GIVES_UP:
             gives_up = self.chance.choice(patient[len(patient) // 2 :])
             events.append(self._set(gives_up, "cancelled", now, "client_request"))
             self.ended.add(gives_up)

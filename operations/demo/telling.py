@@ -58,9 +58,9 @@ the longest wait took {story.longest_wait_seconds:.1f} s.
   {story.completed} orders were completed, {story.failed} failed and {story.cancelled} were cancelled: \
 {story.gave_up} of them while they still waited,
   and {story.expired} by the clock, since nobody paid it in time.
-  {story.served} times an order that ended passed its wallet on to the one that had waited longest. From that moment
-  it took {_milliseconds(story.notified_seconds)} until the mailer knew, and {_milliseconds(story.mailed_seconds)} \
-until the mail was out (medians).
+  {story.served} times an order that ended passed its wallet on to the one that had waited longest. It took
+  {_milliseconds(story.notified_seconds)} from there until the mailer knew, and \
+{_milliseconds(story.mailed_seconds)} until the mail was out (medians).
   {story.mails} mails were sent for {assigned} assignments{why}.
   {story.dead_letters} broken record was put aside as a dead letter, and held up nothing.
   The check found 0 violations. All of it took {seconds:.0f} s."""

@@ -89,6 +89,7 @@ class PlainView:
         self._report = report
         self._shown_at = 0.0
         self._shown = ""
+        self._last = ""
         self._told: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -97,7 +98,8 @@ class PlainView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        if error is None and self._last != self._shown:
+            self._report(stamped(self._last, self.seconds(), deeper=True))
 
     def tell(self, line: str) -> None:
         """See View."""
@@ -111,7 +113,10 @@ class PlainView:
             if happening.kind in ALWAYS_TOLD:
                 self._tell_once(happening)
         totals = in_a_line(look)
-        if look == Look(look.pools) or totals == self._shown or now - self._shown_at < LINE_SECONDS:
+        if totals == self._shown or look == Look(look.pools):
+            return
+        self._last = totals
+        if now - self._shown_at < LINE_SECONDS:
             return
         self._shown, self._shown_at = totals, now
         self._report(stamped(totals, now, deeper=True))

@@ -111,7 +111,8 @@ async def assert_mailed(settings: Settings, inbox: Inbox, model: Model) -> None:
         assert parseaddr(mail["To"])[1] == order.email
         body = mail.get_body(("plain",))
         assert body is not None
-        assert address in body.get_content().split("\n"), "the address stands unbroken on a line of its own"
+        lines = [line.strip() for line in body.get_content().splitlines()]
+        assert address in lines, "the address stands unbroken on a line of its own"
 
 
 def _notification(mail: EmailMessage) -> str:
