@@ -47,7 +47,7 @@ async def run(folder: Path, view: View, report: Report) -> None:
     """
     catalogue = read_catalogue()
     planning = asyncio.create_task(asyncio.to_thread(make_plan, catalogue))  # while the servers start
-    view.tell(f"Starting Kafka, PostgreSQL and an inbox for mails in {folder}, without an earlier demo's data")
+    view.tell(f"Starting Kafka, PostgreSQL and an inbox in {folder}, without an earlier demo's data")
     async with AsyncExitStack() as exits:
         exits.enter_context(_logs_in(folder))
         stack = Stack(folder, report=report)
@@ -117,6 +117,7 @@ def _settings(servers: Servers) -> Settings:
         kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
         database_url=SecretStr(servers.database_url or ""),
         smtp_url=SecretStr(servers.smtp_url or ""),
+        mail_from="Example Exchange <deposits@exchange.example>",
         company_name="Example Exchange",
         clock_interval_seconds=0.5,
     )
