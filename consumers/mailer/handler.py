@@ -21,8 +21,8 @@ from consumers.mailer.gate import Gate
 from consumers.mailer.intake import Intake
 from consumers.mailer.letters import Letter, Message, compose, read_sender
 from consumers.mailer.notices import Changes
-from consumers.mailer.places import read_log
 from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.topic import read_topic
 from consumers.member import member
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
@@ -66,8 +66,8 @@ async def run_mailer(
         member(settings.need_database(), "walletq_mailer", names(settings).mailer_group, settings.member_id) as id_lost,
         _consumer(settings) as consumer,
     ):
-        kafka_log = await read_log(settings, topic)
-        await read_log(settings, Names.dead_letters(topic))
+        found = await read_topic(settings, topic)
+        await read_topic(settings, Names.dead_letters(topic))
         deliveries = Deliveries(pool, topic)
         publisher = DeadLetterPublisher(deliveries, topic, lambda: _producer(settings))
         dispatcher = Dispatcher(
@@ -85,7 +85,7 @@ async def run_mailer(
             if changes.dead_letters:
                 publisher.wake.set()
 
-        intake = Intake(consumer, deliveries, kafka_log, on_changes)
+        intake = Intake(consumer, deliveries, found, on_changes)
         log.info("mailer_started", topic=topic, member_id=settings.member_id)
         try:
             async with asyncio.TaskGroup() as tasks:

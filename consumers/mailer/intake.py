@@ -9,11 +9,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.errors import Fenced
+from consumers.errors import Fenced, LogDoesNotFit
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.notices import Changes, Notice, Record, decide, read_notice, read_traceparent
 from consumers.mailer.patience import SERVER_AWAY, patiently
-from consumers.mailer.places import Log, check_log, misfit
+from consumers.mailer.topic import Topic
+from consumers.places import Log, Place, check_log_fits
 from schemas.events import WalletAssigned
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads notifications from where the database says, and writes their deliveries together with the new place."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, deliveries: Deliveries, topic: Log, on_changes: Callable[[Changes], None]
+        self, consumer: AIOKafkaConsumer, deliveries: Deliveries, topic: Topic, on_changes: Callable[[Changes], None]
     ) -> None:
         """Wire it; nothing happens yet.
 
@@ -55,7 +56,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         Raises:
             LogDoesNotFit: the log and the database are not of the same history.
         """
-        self._consumer.subscribe([self._topic.topic], listener=self)
+        self._consumer.subscribe([self._topic.name], listener=self)
         while not stop.is_set():
             await patiently(self._turn, what="intake", stop=stop)
 
@@ -98,7 +99,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for letter in changes.dead_letters:
             log.warning(
                 "dead_letter",
-                topic=self._topic.topic,
+                topic=self._topic.name,
                 partition=letter.partition,
                 offset=letter.offset,
                 reason=letter.reason,
@@ -131,7 +132,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             if partition not in mine:
                 continue
             self._unplaced.add(partition)
-            at = TopicPartition(self._topic.topic, partition)
+            at = TopicPartition(self._topic.name, partition)
             self._consumer.pause(at)
             # Without a position aiokafka raises NoOffsetForPartitionError even for a paused partition.
             self._consumer.seek(at, 0)
@@ -140,29 +141,28 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         topic = self._topic
         wanted = sorted(self._unplaced)
         places = await self._deliveries.places(wanted, topic.partition_count, topic.cluster_id)
-        check_log(topic, places)
-        partitions = [TopicPartition(topic.topic, partition) for partition in wanted]
+        partitions = [TopicPartition(topic.name, partition) for partition in wanted]
         starts = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)
-        problem = misfit(
-            topic,
-            places,
-            {at.partition: offset for at, offset in starts.items()},
-            {at.partition: offset for at, offset in ends.items()},
-        )
-        if problem is not None:
-            self._wait_for_fit(problem)
-            return
+        for place in places:
+            at = TopicPartition(topic.name, place.partition)
+            found = Log(topic.cluster_id, topic.partition_count, starts[at], ends[at])
+            try:
+                known = Place(place.partition_count, place.cluster_id, place.next_offset, place.next_offset)
+                check_log_fits(topic.name, place.partition, known, found)
+            except LogDoesNotFit as problem:
+                self._wait_for_fit(problem)
+                return
         self._misfit_since = None
         mine = self._consumer.assignment()
         for place in places:
-            at = TopicPartition(topic.topic, place.partition)
+            at = TopicPartition(topic.name, place.partition)
             if place.partition in self._unplaced and at in mine:
                 self._consumer.seek(at, place.next_offset)
                 self._consumer.resume(at)
                 self._unplaced.discard(place.partition)
                 self._places[place.partition] = place.next_offset
-        log.info("places_found", topic=topic.topic, partitions=len(self._places))
+        log.info("places_found", topic=topic.name, partitions=len(self._places))
 
     def _wait_for_fit(self, problem: Exception) -> None:
         now = time.monotonic()
@@ -182,7 +182,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             async with asyncio.timeout(2):
                 await self._consumer.commit(
-                    {TopicPartition(self._topic.topic, partition): offset for partition, offset in places.items()}
+                    {TopicPartition(self._topic.name, partition): offset for partition, offset in places.items()}
                 )
         except (KafkaError, asyncio.TimeoutError) as error:
             log.debug("lag_not_committed", error=type(error).__name__)

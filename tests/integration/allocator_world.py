@@ -42,7 +42,7 @@ def pending(order_id: str, currency: str = "USDT", **fields: object) -> Document
     """A good one, unless the fields say otherwise; a field that is None is left out."""
     document: Document = {
         "type": "order_status_changed",
-        "event_id": f"event of {len(order_id)}",
+        "event_id": "e",
         "order_id": order_id,
         "currency": currency,
         "network": NETWORKS.get(currency),
@@ -169,7 +169,9 @@ async def assert_as_the_rules_say(
     model = Model(refused=refused)
     for record in await read_topic(settings, names(settings).orders):
         model.take(record)
-    orders = await database.fetch("SELECT currency, order_id, status, network, amount, queue_place, address FROM orders")
+    orders = await database.fetch(
+        "SELECT currency, order_id, status, network, amount, queue_place, address FROM orders"
+    )
     assert {tuple(row) for row in orders} == {
         (o.currency, o.order_id, o.status, o.network, o.amount, o.place, o.address) for o in model.orders.values()
     }

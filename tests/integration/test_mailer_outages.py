@@ -9,7 +9,7 @@ import structlog
 from pydantic import SecretStr
 
 from consumers.mailer.dispatch import Terms
-from consumers.mailer.places import read_log
+from consumers.mailer.topic import read_topic
 from schemas.settings import Settings
 from storage.database import connect
 from storage.errors import ServerUnreachable
@@ -65,7 +65,7 @@ async def noticed(world: World, server: Name) -> None:
     """Wait until the mailer has found the database away, or any client Kafka."""
     if server == "kafka":
         with pytest.raises(ServerUnreachable):
-            await read_log(world.settings, world.topic)
+            await read_topic(world.settings, world.topic)
         return
     with structlog.testing.capture_logs() as logs:
 

@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.errors import LogDoesNotFit
-from consumers.mailer.deliveries import Place
 from consumers.mailer.dispatch import Terms, mail_refused
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending
 from consumers.mailer.gate import Gate
 from consumers.mailer.notices import Known, Record, decide, read_notice, read_traceparent
-from consumers.mailer.places import Log, check_log, misfit
 from consumers.mailer.smtp import MailServer, read_mail_server
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
@@ -243,23 +240,7 @@ def test_a_refused_mail_s_dead_letter_holds_the_notification() -> None:
     assert b"ann@" not in letter.value
 
 
-# Where to go on
-
-LOG = Log("topic", "cluster", 12)
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "fits"), [(0, 5, True), (5, 5, True), (0, 9, True), (0, 4, False), (6, 9, False)]
-)
-def test_the_log_has_to_reach_the_place(start: int, end: int, fits: bool) -> None:
-    assert (misfit(LOG, [Place(0, 5, 12, "cluster")], {0: start}, {0: end}) is None) == fits
-
-
-@pytest.mark.parametrize("place", [Place(0, 5, 12, "other"), Place(0, 5, 13, "cluster")])
-def test_another_cluster_or_partition_count_is_refused(place: Place) -> None:
-    check_log(LOG, [Place(1, 5, 12, "cluster")])
-    with pytest.raises(LogDoesNotFit, match="WALLETQ_DATABASE_URL"):
-        check_log(LOG, [place])
+# Which server
 
 
 @pytest.mark.parametrize(
