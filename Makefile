@@ -29,11 +29,20 @@ up: setup ## Start Kafka, PostgreSQL, an inbox and walletq; Ctrl-C stops them
 test: setup ## Every tier of tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-unit: setup ## The tests that need no servers
+	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+test-containers: setup ## The integration tests on Docker containers
+	@WALLETQ_TEST_SERVERS=containers $(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+bench: setup ## How fast one allocator drains a backlog
+	@$(BIN)/python -m benchmarks.drain
+
 lint: setup ## Format, lint, strict types, import direction
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: setup ## Rewrite the code in the project's format
 	@$(BIN)/ruff format .
@@ -44,4 +53,4 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 
-.PHONY: help setup demo up test lint format pins
+.PHONY: help setup demo up test test-unit test-containers bench lint format pins

@@ -249,6 +249,8 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
         # The first place is the union's tag; keys of ours only, so nothing of the input is repeated.
         where = ".".join(str(place) for place in problem["loc"][1:])
-        problems.append(f"{where}: {problem['msg']}" if where else problem["msg"])
+        # pydantic would repeat the type that it does not know.
+        message = "type: is none that is known" if problem["type"] == "union_tag_invalid" else problem["msg"]
+        problems.append(f"{where}: {message}" if where else message)
     text = "; ".join(problems)[:500]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

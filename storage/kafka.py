@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings, SettingsError
 from storage.errors import ServerUnreachable
+from storage.records import take_any_header
 
 # Records on order-status may be as large as the broker takes (1 MiB by default, with its batch's header).
 MAX_FETCH_BYTES = 4 * 1024 * 1024
@@ -22,6 +23,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     Raises:
         SettingsError: no servers are set, or a certificate cannot be read.
     """
+    take_any_header()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.need_kafka(),
         "security_protocol": settings.kafka_security_protocol,

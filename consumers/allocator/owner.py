@@ -81,19 +81,29 @@ class Owner:
                     sleep=self._sleep,
                 ):
                     with attempt:
-                        if self._stopping.is_set():
-                            return
-                        await self._take_place()
-                try:
-                    await self._process_until_stopped()
-                except RETRIED as error:
-                    self._log.warning("place_lost", error=_name(error))
+                        if not self._stopping.is_set():
+                            await self._own()
         finally:
             await self._store.close()
 
     def stop(self) -> None:
         """Let `run` return once the batch in hand is applied and published."""
         self._stopping.set()
+
+    async def _own(self) -> None:
+        """Process the partition from its place on, until stopped or until the place is lost.
+
+        Raises:
+            RETRIED, where nothing was processed: the next attempt is to wait for a while.
+        """
+        await self._take_place()
+        taken = self.next_offset
+        try:
+            await self._process_until_stopped()
+        except RETRIED as error:
+            if self.next_offset == taken:
+                raise
+            self._log.warning("place_lost", error=_name(error))
 
     async def _take_place(self) -> None:
         """Read the place, check that it is one in this log, and publish again what may not be published."""
@@ -213,7 +223,7 @@ class Owner:
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self._log.warning("place_not_taken", attempt=state.attempt_number, error=_name(error))
+        self._log.warning("place_lost", attempt=state.attempt_number, error=_name(error))
 
 
 def _runs(records: Sequence[Record]) -> list[Sequence[Record]]:

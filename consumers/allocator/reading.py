@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiokafka.partitioner import murmur2
 
 from consumers.allocator.state import Entry, Reason, Refusal
 from schemas.addresses import InvalidAddress, normalise
 from schemas.catalogue import Catalogue, Currency
-from schemas.events import FINAL, Event, InvalidEvent, OrderStatusChanged, parse_event
+from schemas.events import FINAL, InvalidEvent, OrderStatusChanged, parse_event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 32_503_680_000_000  # the year 3000; only a topic without LogAppendTime can hold more
@@ -39,14 +39,26 @@ def partition_of(key: bytes, partition_count: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partition_count)
 
 
+class _Known(NamedTuple):
+    """What is asked of a currency for each record."""
+
+    currency: Currency
+    key: bytes
+    own: bool
+    "Whether its records belong to the reader's partition."
+
+
 class Reader:
     """Reads the records of one partition under one catalogue."""
 
     def __init__(self, catalogue: Catalogue, partition: int, partition_count: int) -> None:
-        self._catalogue = catalogue
+        self._expiry = catalogue.expiry
         self._partition = partition
         self._partition_count = partition_count
-        self._own_keys: dict[bytes, bool] = {}
+        self._known = {
+            code: _Known(currency, code.encode(), partition_of(code.encode(), partition_count) == partition)
+            for code, currency in catalogue.currencies.items()
+        }
 
     def read(self, record: Record) -> Entry:
         """The record as an entry; refused where it is invalid, never an error."""
@@ -55,23 +67,35 @@ class Reader:
             event, dropped_fields = parse_event(record.value)
         except InvalidEvent as error:
             return self._refused(record, at, Refusal(Reason.INVALID_EVENT, str(error)))
-        currency = self._catalogue.currencies.get(event.currency)
-        new = not isinstance(event, OrderStatusChanged) or event.status == "pending"
-        if currency is not None and _has_too_many_decimals(event, currency):
-            if not _is_final(event):
-                message = f"amount: has more than {currency.decimals} decimals, the most that {event.currency} has"
-                return self._refused(record, at, Refusal(Reason.INVALID_EVENT, message))
-            dropped_fields += 1
-        refusal = self._check_place(event.currency, record.key, known=currency is not None, new=new)
-        network = address = expires_at = None
-        if refusal is None and currency is not None and not _is_final(event):
-            network = event.network or (currency.only_network if new else None)
-            refusal = _check_network(event.currency, currency, network, required=new)
-            if refusal is None and network is not None and new:
-                if isinstance(event, OrderStatusChanged):
-                    refusal = _check_limits(event.currency, currency, event.amount or "")
-                    expires_at = event.expires_at.astimezone(UTC) if event.expires_at else at + self._catalogue.expiry
-                else:
+        code = event.currency
+        status = event.status if isinstance(event, OrderStatusChanged) else None
+        known = self._known.get(code)
+        network = address = expires_at = refusal = None
+        if known is None:
+            refusal = self._check_unknown(code, record.key, status)
+        else:
+            currency, key, own = known
+            if isinstance(event, OrderStatusChanged) and event.amount is not None:
+                decimals = len(event.amount.partition(".")[2])
+                if decimals > currency.decimals and status in FINAL:
+                    dropped_fields += 1
+                elif decimals > currency.decimals:
+                    message = f"amount: has {decimals} decimals, {code} has {currency.decimals} at most"
+                    refusal = Refusal(Reason.INVALID_EVENT, message)
+            if refusal is None and (record.key != key or not own):
+                refusal = self._misplaced(code, record.key)
+            elif refusal is None and status not in FINAL:
+                network = event.network
+                new = status is None or status == "pending"
+                if network is None and new:
+                    network = currency.only_network
+                if network not in currency.networks and (network is not None or new):
+                    refusal = _wrong_network(code, currency, network)
+                elif status == "pending" and isinstance(event, OrderStatusChanged):
+                    refusal = _check_limits(code, currency, event.amount or "")
+                    given = event.expires_at
+                    expires_at = at + self._expiry if given is None else given.astimezone(UTC)
+                elif not isinstance(event, OrderStatusChanged) and network is not None:
                     address, refusal = _normalised(currency, network, event.address)
         if refusal is not None:
             return self._refused(record, at, refusal, dropped_fields)
@@ -83,7 +107,7 @@ class Reader:
             network,
             address,
             expires_at,
-            currency is not None,
+            known is not None,
             dropped_fields,
             _traceparent(record.headers) if record.headers else None,
             record.key,
@@ -101,45 +125,25 @@ class Reader:
             value=record.value,
         )
 
-    def _check_place(self, code: str, key: bytes | None, *, known: bool, new: bool) -> Refusal | None:
-        """Whether the record is where its currency belongs. Of a currency that the catalogue has no more, an order
-        that is known may still go on."""
-        right_key = key == code.encode()
-        if not known and (new or not right_key):
+    def _check_unknown(self, code: str, key: bytes | None, status: str | None) -> Refusal | None:
+        """The catalogue has no such currency. An order that is known from before may still go on, in its place."""
+        if status is None or status == "pending" or key != code.encode():
             return Refusal(Reason.UNKNOWN_CURRENCY, f"the catalogue has no currency {code}")
-        if not right_key or key is None:
+        if partition_of(key, self._partition_count) != self._partition:
+            return self._misplaced(code, key)
+        return None
+
+    def _misplaced(self, code: str, key: bytes | None) -> Refusal:
+        if key != code.encode():
             return Refusal(Reason.WRONG_KEY, f"the key must be the currency {code}")
-        if not self._is_own(key):
-            right = partition_of(key, self._partition_count)
-            return Refusal(
-                Reason.WRONG_PARTITION,
-                f"the key {code} belongs to partition {right} (murmur2, as the Java client's default partitioner)",
-            )
-        return None
-
-    def _is_own(self, key: bytes) -> bool:
-        own = self._own_keys.get(key)
-        if own is None:
-            # Only keys that are a currency of the catalogue, or of an order that is known, come here: few.
-            own = partition_of(key, self._partition_count) == self._partition
-            if len(self._own_keys) < 10_000:
-                self._own_keys[key] = own
-        return own
+        right = partition_of(key, self._partition_count)
+        return Refusal(
+            Reason.WRONG_PARTITION,
+            f"the key {code} belongs to partition {right} (murmur2, as the Java client's default partitioner)",
+        )
 
 
-def _is_final(event: Event) -> bool:
-    return isinstance(event, OrderStatusChanged) and event.status in FINAL
-
-
-def _has_too_many_decimals(event: Event, currency: Currency) -> bool:
-    if not isinstance(event, OrderStatusChanged) or event.amount is None:
-        return False
-    return len(event.amount.partition(".")[2]) > currency.decimals
-
-
-def _check_network(code: str, currency: Currency, network: str | None, *, required: bool) -> Refusal | None:
-    if network in currency.networks or (network is None and not required):
-        return None
+def _wrong_network(code: str, currency: Currency, network: str | None) -> Refusal:
     known = ", ".join(currency.networks)
     if network is None:
         return Refusal(Reason.NETWORK_REQUIRED, f"{code} has several networks; name one of {known}")

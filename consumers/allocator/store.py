@@ -48,7 +48,8 @@ PARAMETERS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-_ORDER_COLUMNS = len(fields(Order))
+_ORDER_COLUMNS = [field.name for field in fields(Order)]
+_ASSIGNMENT_COLUMNS = ["partition", *Assignment._fields]
 _order_changes = attrgetter(
     "currency",
     "order_id",
@@ -219,7 +220,7 @@ class Store:
         order_keys, wallet_keys = named(entries)
         if order_keys:
             for row in await self._live.fetch(SQL["orders_named"], *_transposed(order_keys)):
-                order = Order(*row[:_ORDER_COLUMNS])
+                order = Order(*row[: len(_ORDER_COLUMNS)])
                 orders[order.currency, order.order_id] = order
                 if order.network is not None and order.address is not None:
                     wallets[order.currency, order.network, order.address] = Wallet(
@@ -241,7 +242,9 @@ class Store:
 
     async def _write(self, connection: asyncpg.Connection, changes: Changes) -> None:
         if changes.new_orders:
-            await connection.execute(SQL["insert_orders"], *_transposed(map(order_row, changes.new_orders)))
+            await connection.copy_records_to_table(
+                "orders", records=map(order_row, changes.new_orders), columns=_ORDER_COLUMNS
+            )
         if changes.changed_orders:
             await connection.execute(SQL["update_orders"], *_transposed(map(_order_changes, changes.changed_orders)))
         if changes.new_wallets:
@@ -251,7 +254,11 @@ class Store:
         if changes.releases:
             await connection.execute(SQL["close_assignments"], self.partition, *_transposed(changes.releases))
         if changes.assignments:
-            await connection.execute(SQL["insert_assignments"], self.partition, *_transposed(changes.assignments))
+            await connection.copy_records_to_table(
+                "assignments",
+                records=[(self.partition, *assignment) for assignment in changes.assignments],
+                columns=_ASSIGNMENT_COLUMNS,
+            )
 
 
 def _transposed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

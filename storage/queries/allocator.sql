@@ -64,15 +64,6 @@ CROSS JOIN LATERAL (
     ORDER BY o.queue_place LIMIT pool.many
 ) o;
 
--- insert_orders: orders that were not known
-INSERT INTO orders (currency, order_id, status, network, amount, email, locale, expires_at, traceparent,
-                    queue_place, address, reason, actor, pending_offset, pending_at, paid_offset,
-                    processing_offset, ended_offset, ended_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[],
-                     $14::bigint[], $15::timestamptz[], $16::bigint[], $17::bigint[], $18::bigint[],
-                     $19::timestamptz[]);
-
 -- update_orders: what can change of an order that is known
 UPDATE orders o
 SET status = c.status, network = c.network, amount = c.amount, queue_place = c.queue_place, address = c.address,
@@ -109,12 +100,6 @@ SET released_offset = c.released_offset, released_at = c.released_at
 FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[]) AS c (assigned_offset, released_offset, released_at)
 WHERE a.partition = $1 AND a.assigned_offset = c.assigned_offset AND a.released_offset IS NULL
 RETURNING 1;
-
--- insert_assignments: these begin; a row is also its notification's place in the outbox
-INSERT INTO assignments (partition, assignment_id, assigned_offset, released_offset, currency, network, address,
-                         order_id, waited, assigned_at, released_at)
-SELECT $1::int, * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                              $8::text[], $9::boolean[], $10::timestamptz[], $11::timestamptz[]);
 
 -- insert_dead_letters: records that were refused
 INSERT INTO dead_letters (topic, partition, "offset", reason, message, record_at, key, value, value_length,

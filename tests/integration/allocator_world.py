@@ -1,4 +1,4 @@
-"""What the allocator's tests stand on: events as a stranger's producer sends them, allocators at work, what came of it."""
+"""What the allocator's tests stand on: events as producers send them, allocators at work, what came of it."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import RecordMetadata
 
 from consumers.allocator import run_allocator
 from consumers.allocator.outbox import Outbox
@@ -28,7 +30,7 @@ from tests.servers.wait import until
 from tests.traffic import Message, address, right_partition
 from tests.traffic.messages import keyed
 
-Document = dict[str, object]
+Document = dict[str, Any]
 
 NETWORKS = {"BTC": "bitcoin", "ETH": "ethereum", "LTC": "litecoin", "USDT": "TRC-20"}
 AMOUNTS = {"BTC": "0.01", "ETH": "0.5", "LTC": "2", "USDT": "250.00"}
@@ -38,7 +40,7 @@ ASSIGNED = "SELECT order_id FROM assignments"
 # Events
 
 
-def pending(order_id: str, currency: str = "USDT", **fields: object) -> Document:
+def pending(order_id: str, currency: str = "USDT", **fields: Any) -> Document:
     """A good one, unless the fields say otherwise; a field that is None is left out."""
     document: Document = {
         "type": "order_status_changed",
@@ -54,13 +56,13 @@ def pending(order_id: str, currency: str = "USDT", **fields: object) -> Document
     return {name: content for name, content in (document | fields).items() if content is not None}
 
 
-def status(order_id: str, status: str, currency: str = "USDT", **fields: object) -> Document:
+def status(order_id: str, status: str, currency: str = "USDT", **fields: Any) -> Document:
     """The order has this status now."""
     event = {"type": "order_status_changed", "event_id": "e", "occurred_at": "2026-11-22T16:00:00Z"}
     return event | {"order_id": order_id, "currency": currency, "status": status} | fields
 
 
-def wallet(number: int, currency: str = "USDT", kind: str = "wallet_added", **fields: object) -> Document:
+def wallet(number: int, currency: str = "USDT", kind: str = "wallet_added", **fields: Any) -> Document:
     """The event of the wallet with this number: the same number is the same address."""
     return {
         "type": kind,
@@ -75,6 +77,41 @@ def wallet(number: int, currency: str = "USDT", kind: str = "wallet_added", **fi
 def messages(*documents: Document) -> list[Message]:
     """As a good producer sends them: keyed by currency, to the partition of the key."""
     return [keyed(document) for document in documents]
+
+
+async def publish(settings: Settings, log: Sequence[Message], **options: Any) -> list[RecordMetadata]:
+    """Publish with a plain producer, one batch for each record; where they are now.
+
+    Args:
+        options: of the producer.
+    """
+    producer = AIOKafkaProducer(
+        **client_options(settings), **{"enable_idempotence": True, "max_batch_size": 1 << 21} | options
+    )
+    async with producer:
+        sent = []
+        for message in log:
+            batch = producer.create_batch()  # `send` does not take a record with neither key nor value
+            batch.append(timestamp=None, key=message.key, value=message.value, headers=list(message.headers))
+            sent.append(await producer.send_batch(batch, names(settings).orders, partition=message.partition))
+        placed: list[RecordMetadata] = await asyncio.gather(*sent)
+    return placed
+
+
+async def publish_raw_header(settings: Settings, message: Message, name: bytes) -> RecordMetadata:
+    """Publish a record with a header whose name is these bytes, which a producer in Python would not."""
+    async with AIOKafkaProducer(**client_options(settings)) as producer:
+        batch = producer.create_batch()
+        stand_in = "h" * len(name)
+        batch.append(timestamp=None, key=message.key, value=message.value, headers=[(stand_in, b""), *message.headers])
+        data = bytearray(bytes(batch._build()).replace(stand_in.encode(), name))  # noqa: SLF001
+        checksum_at, checked_from = 17, 21  # https://kafka.apache.org/documentation/#recordbatch
+        data[checksum_at:checked_from] = calc_crc32c(bytes(data[checked_from:])).to_bytes(4, "big")
+        batch._buffer = data  # noqa: SLF001
+        placed: RecordMetadata = await (
+            await producer.send_batch(batch, names(settings).orders, partition=message.partition)
+        )
+        return placed
 
 
 # Allocators
@@ -282,8 +319,8 @@ async def owning(settings: Settings, catalogue: Catalogue, log: FakeLog, outbox:
     task.result()
 
 
-async def place(settings: Settings, database: asyncpg.Connection, partition: int) -> Any:
-    """The partition's row."""
+async def partition_row(settings: Settings, database: asyncpg.Connection, partition: int) -> Any:
+    """The row of a partition of the orders' topic."""
     return await database.fetchrow(
         "SELECT * FROM partitions WHERE topic = $1 AND partition = $2", names(settings).orders, partition
     )

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -17,7 +17,6 @@ from schemas.topics import (
     HEADER_TOPIC,
     names,
 )
-from tests.acceptance.pipeline import publish
 from tests.integration.allocator_world import (
     Document,
     allocating,
@@ -26,6 +25,8 @@ from tests.integration.allocator_world import (
     messages,
     pending,
     processed,
+    publish,
+    publish_raw_header,
     status,
     wallet,
 )
@@ -51,7 +52,7 @@ def value(content: bytes | None) -> Message:
     return GOOD._replace(value=content)
 
 
-def raw(content: bytes, **fields: object) -> Message:
+def raw(content: bytes, **fields: Any) -> Message:
     """A pending in which "@" stands for JSON that Python would not write."""
     return value(json.dumps(pending("never-there", **fields)).encode().replace(b'"@"', content))
 
@@ -261,6 +262,19 @@ async def test_a_release_is_never_refused_for_its_form(settings: Settings, datab
     assert await database.fetchval("SELECT count(*) FROM dead_letters") == 0
     assert await database.fetchval("SELECT count(*) FROM assignments WHERE released_offset IS NOT NULL") == len(sloppy)
     assert await database.fetchval("SELECT sum(dropped_fields) FROM partitions") == 8
+    await assert_as_the_rules_say(settings, database)
+
+
+async def test_a_header_whose_name_is_not_utf8_stops_nothing(settings: Settings, database: asyncpg.Connection) -> None:
+    async with allocating(settings):
+        await publish(settings, messages(wallet(1)))
+        (assigns,) = messages(pending("ord-1"))
+        await publish_raw_header(settings, assigns._replace(headers=[("traceparent", TRACEPARENT)]), b"\xff" * 20)
+        await publish_raw_header(settings, value(b"[]")._replace(headers=[("traceparent", TRACEPARENT)]), b"\xff" * 20)
+        await publish(settings, messages(pending("ord-2")))
+        await processed(settings, database, 4)
+    assert await database.fetchval("SELECT traceparent FROM orders WHERE order_id = 'ord-1'") == TRACEPARENT.decode()
+    assert await database.fetchval("SELECT traceparent FROM dead_letters") == TRACEPARENT.decode()
     await assert_as_the_rules_say(settings, database)
 
 

@@ -1,0 +1,179 @@
+"""Two owners of one partition: whoever comes second with a place that has moved changes nothing."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from consumers.allocator.decide import decide
+from consumers.allocator.state import Entry
+from consumers.allocator.store import Batch, Store
+from consumers.errors import Fenced
+from schemas.catalogue import Catalogue, read_catalogue
+from schemas.settings import Settings
+from schemas.topics import PARTITIONS, names
+from storage.database import connect
+from tests.integration.allocator_world import (
+    FakeLog,
+    allocating,
+    assigned,
+    consumed,
+    messages,
+    outbox_of,
+    owning,
+    partition_row,
+    pending,
+    processed,
+    publish,
+    status,
+    store_of,
+    wallet,
+)
+from tests.servers.wait import until
+
+TABLES = ("partitions", "catalogues", "orders", "wallets", "assignments", "dead_letters")
+VERBS = ("DELETE FROM", "TRUNCATE", "DROP TABLE IF EXISTS")
+IDLE_LIMIT = "idle_in_transaction_session_timeout"
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return read_catalogue()
+
+
+async def everything(database: asyncpg.Connection) -> dict[str, list[str]]:
+    """Every row of the allocator's tables, as text."""
+    return {table: sorted(row[0] for row in await database.fetch(f"SELECT t::text FROM {table} t")) for table in TABLES}
+
+
+async def apply(store: Store, catalogue: Catalogue, start: int, entries: list[Entry]) -> None:
+    state = await store.gather(entries)
+    changes = decide(state, entries, catalogue, store.topic, store.partition)
+    await store.apply(Batch(start, entries[-1].offset + 1, entries), changes, 0)
+
+
+async def test_a_batch_at_a_place_that_has_moved_is_fenced_and_writes_nothing(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"), status("ord-1", "completed"), pending("ord-2"), {"currency": "USDT"})
+    entries = log.entries(catalogue)
+    first, second = store_of(settings, catalogue), store_of(settings, catalogue)
+    try:
+        places = [await store.take_place(PARTITIONS, log.cluster) for store in (first, second)]
+        assert [place.next_offset for place in places] == [0, 0]
+        await apply(first, catalogue, 0, entries[:2])
+        before = await everything(database)
+        for those in (entries[:1], entries[:2], entries):  # behind, at and past where the first is now
+            with pytest.raises(Fenced):
+                await apply(second, catalogue, 0, those)
+        with pytest.raises(Fenced):
+            await apply(second, catalogue, 3, entries[3:])  # a place that nobody has reached yet
+        assert await everything(database) == before
+        assert (await second.take_place(PARTITIONS, log.cluster)).next_offset == 2
+        await apply(second, catalogue, 2, entries[2:])
+        with pytest.raises(Fenced):
+            await apply(first, catalogue, 2, entries[2:])
+    finally:
+        await first.close()
+        await second.close()
+    assert (await partition_row(settings, database, log.partition))["next_offset"] == 5
+
+
+async def test_of_two_batches_at_the_same_place_at_the_same_time_one_is_applied(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    log.append(*(pending(f"ord-{number}") for number in range(50)))
+    stores = [store_of(settings, catalogue) for _ in range(4)]
+    try:
+        for store in stores:
+            await store.take_place(PARTITIONS, log.cluster)
+        outcomes = await asyncio.gather(
+            *(apply(store, catalogue, 0, log.entries(catalogue)) for store in stores), return_exceptions=True
+        )
+    finally:
+        for store in stores:
+            await store.close()
+    assert outcomes.count(None) == 1
+    assert sum(isinstance(outcome, Fenced) for outcome in outcomes) == 3
+
+
+async def test_a_zombie_that_goes_on_changes_nothing_and_finds_its_place_again(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"))
+    outbox = outbox_of(settings)
+    async with owning(settings, catalogue, log, outbox) as zombie:
+        await until(lambda: zombie.next_offset == 2)
+        log.gate.clear()  # it has what comes next in its hands, and stops
+        log.append(status("ord-1", "completed"), pending("ord-2"), pending("ord-3"))
+        await until(lambda: log.position == 5)
+        others = log.reader_of_the_same()
+        async with owning(settings, catalogue, others, outbox) as heir:
+            await until(lambda: heir.next_offset == 5)
+        before = await everything(database)
+        log.gate.set()
+        await until(lambda: log.sought == [0, 5], what="the zombie to take its place again")
+        assert await everything(database) == before
+        log.append(status("ord-2", "completed"))
+        await until(lambda: zombie.next_offset == 6)
+    await outbox.close()
+    rows = await database.fetch("SELECT order_id FROM assignments ORDER BY assigned_offset")
+    assert [row["order_id"] for row in rows] == ["ord-1", "ord-2", "ord-3"]
+    notifications = await consumed(settings, names(settings).notifications)
+    assert len({(record.key, record.value) for record in notifications}) == 3  # repeated ones are the same
+
+
+async def test_an_owner_that_stops_in_the_middle_of_a_transaction_holds_no_lock_for_long(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    store = store_of(settings, catalogue)
+    try:
+        await store.take_place(PARTITIONS, "cluster")
+        connection = store._live  # noqa: SLF001
+        limit = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = $1", IDLE_LIMIT)
+        assert 0 < limit < settings.session_timeout_ms
+        await connection.execute(f"SET {IDLE_LIMIT} = 200")  # to wait less
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("SELECT 1 FROM partitions FOR UPDATE")
+        await database.execute("UPDATE partitions SET applied = applied")  # waits for the lock
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await transaction.commit()
+    finally:
+        await store.close()
+
+
+async def test_a_locked_partition_does_not_hold_up_another(settings: Settings, database: asyncpg.Connection) -> None:
+    async with allocating(settings):
+        await publish(settings, messages(wallet(1, "BTC"), wallet(2, "ETH")))
+        await processed(settings, database, 2)
+        lock = database.transaction()
+        await lock.start()
+        await database.execute("SELECT FROM wallets WHERE currency = 'BTC' FOR UPDATE")
+        await publish(settings, messages(pending("slow", "BTC"), pending("quick", "ETH")))
+        await assigned(database, "quick")
+        assert await database.fetchval("SELECT count(*) FROM assignments WHERE order_id = 'slow'") == 0
+        await lock.rollback()
+        await assigned(database, "slow")
+
+
+async def test_the_allocator_writes_as_its_role_and_cannot_delete(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    await database.execute("ALTER TABLE orders ADD COLUMN written_by text DEFAULT current_user")
+    async with allocating(settings):
+        await publish(settings, messages(pending("ord-1")))
+        await processed(settings, database, 1)
+    assert await database.fetchval("SELECT written_by FROM orders") == "walletq_allocator"
+    session = await connect(settings.need_database(), "walletq_allocator")
+    refused = [f"{verb} {table}" for table in (*TABLES, "deliveries", "schema_migrations") for verb in VERBS]
+    refused += ["UPDATE dead_letters SET reason = ''", "UPDATE catalogues SET content = ''", "CREATE TABLE mine ()"]
+    try:
+        for statement in refused:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await session.execute(statement)
+    finally:
+        await session.close()

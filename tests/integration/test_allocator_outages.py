@@ -1,0 +1,139 @@
+"""Servers that go away under an allocator: it waits, goes on where it was, and loses nothing."""
+
+import time
+
+import asyncpg
+import pytest
+import structlog
+
+from schemas.settings import Settings
+from tests.integration.allocator_world import (
+    allocating,
+    assert_as_the_rules_say,
+    assigned,
+    messages,
+    pending,
+    processed,
+    publish,
+    reconnected,
+    status,
+    wallet,
+)
+from tests.servers.servers import Name, Servers
+from tests.servers.wait import until
+
+TRAFFIC = [
+    wallet(1),
+    wallet(2, "BTC"),
+    pending("ord-1"),
+    pending("ord-2"),
+    pending("ord-3", "BTC"),
+    {"currency": "USDT"},
+]
+
+
+async def test_an_allocator_goes_on_when_the_database_is_back(
+    settings: Settings, database: asyncpg.Connection, servers: Servers
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with allocating(settings):
+            await publish(settings, messages(*TRAFFIC))
+            await processed(settings, database, len(TRAFFIC))
+            await servers.kill("postgres")
+            await publish(settings, messages(status("ord-1", "completed"), pending("ord-4", "BTC")))
+            await until(lambda: any(entry["event"] == "place_lost" for entry in logs), what="the outage to be felt")
+            await servers.start("postgres")
+            async with reconnected(settings) as again:
+                await processed(settings, again, len(TRAFFIC) + 2)
+                await assigned(again, "ord-2")
+        async with reconnected(settings) as again:
+            await assert_as_the_rules_say(settings, again)
+
+
+async def test_an_allocator_goes_on_when_kafka_is_back(
+    settings: Settings, database: asyncpg.Connection, servers: Servers
+) -> None:
+    async with allocating(settings):
+        await publish(settings, messages(*TRAFFIC))
+        await processed(settings, database, len(TRAFFIC))
+        await servers.kill("kafka")
+        await servers.start("kafka")
+        await publish(settings, messages(status("ord-1", "completed"), pending("ord-4", "BTC")))
+        await processed(settings, database, len(TRAFFIC) + 2)
+        await assigned(database, "ord-2")
+    await assert_as_the_rules_say(settings, database)
+
+
+async def test_what_is_committed_while_kafka_is_away_is_published_when_it_is_back(
+    settings: Settings, database: asyncpg.Connection, servers: Servers
+) -> None:
+    """The records are fetched and then held up by a lock, until Kafka is gone."""
+    async with allocating(settings):
+        await publish(settings, messages(wallet(1)))
+        await processed(settings, database, 1)
+        lock = database.transaction()
+        await lock.start()
+        await database.execute("SELECT FROM partitions FOR UPDATE")
+        await publish(settings, messages(pending("ord-1"), pending("ord-1", amount="7")))
+        await until(lambda: blocked(settings), what="the batch to wait for the lock")
+        await servers.kill("kafka")
+        await lock.rollback()
+        await assigned(database, "ord-1")
+        await servers.start("kafka")
+        await publish(settings, messages(pending("ord-2")))
+        await processed(settings, database, 4)
+    await assert_as_the_rules_say(settings, database)
+
+
+async def test_a_database_that_takes_no_writes_is_tried_again_now_and_then(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+
+        def failures() -> int:
+            return sum(entry["event"] == "place_lost" for entry in logs)
+
+        async with allocating(settings):
+            await publish(settings, messages(wallet(1)))
+            await processed(settings, database, 1)
+            await database.execute("REVOKE INSERT ON orders FROM walletq_allocator")
+            await publish(settings, messages(pending("ord-1"), pending("other", "BTC", network="nowhere")))
+            await processed(settings, database, 2)  # another partition goes on
+            await until(lambda: failures() >= 3)
+            began = time.monotonic()
+            felt = failures()
+            await until(lambda: failures() >= felt + 6)
+            assert time.monotonic() - began > 1.0, "it does not wait between its attempts"
+            await database.execute("GRANT INSERT ON orders TO walletq_allocator")
+            await processed(settings, database, 3)
+    await assert_as_the_rules_say(settings, database)
+
+
+@pytest.mark.parametrize("server", ["postgres", "kafka"])
+async def test_an_allocator_stops_in_time_though_a_server_is_frozen(
+    settings: Settings, database: asyncpg.Connection, servers: Servers, server: Name
+) -> None:
+    async with allocating(settings, stop_seconds=10):
+        await publish(settings, messages(wallet(1)))
+        await processed(settings, database, 1)
+        await servers.pause(server)
+        if server == "postgres":
+            await publish(settings, messages(pending("ord-1")))
+        t = time.monotonic()
+    print("stop took", time.monotonic() - t)
+    await servers.unpause(server)
+    async with allocating(settings):
+        await publish(settings, messages(pending("ord-2")))
+        await processed(settings, database, 3 if server == "postgres" else 2)
+    await assert_as_the_rules_say(settings, database)
+
+
+async def blocked(settings: Settings) -> bool:
+    """Whether a session of the allocator waits for a lock."""
+    async with reconnected(settings) as again:
+        return bool(
+            await again.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND application_name LIKE 'walletq allocate%' AND datname = current_database()"
+            )
+        )
