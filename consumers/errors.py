@@ -22,6 +22,8 @@ class LogDoesNotFit(WalletqError):
     partition: int
     found: str
     advice: str
+    may_pass: bool = False
+    "A broker that has just come back may show it for some seconds: looking again can help."
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}: {self.found}. {self.advice}"

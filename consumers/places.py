@@ -33,8 +33,8 @@ class Log(NamedTuple):
 def check_log_fits(topic: str, partition: int, place: Place, log: Log) -> None:
     """Raises LogDoesNotFit where the place cannot be one in this log."""
 
-    def refuse(found: str, advice: str = RESTORE) -> None:
-        raise LogDoesNotFit(topic, partition, found, advice)
+    def refuse(found: str, advice: str = RESTORE, *, may_pass: bool = False) -> None:
+        raise LogDoesNotFit(topic, partition, found, advice, may_pass)
 
     if place.cluster_id != log.cluster_id:
         refuse(f"the database belongs to the Kafka cluster {place.cluster_id}, this one is {log.cluster_id}")
@@ -43,11 +43,13 @@ def check_log_fits(topic: str, partition: int, place: Place, log: Log) -> None:
             f"the topic has {log.partition_count} partitions, and had {place.partition_count} at first",
             "The number is fixed for ever: more partitions move keys and split a queue. "
             "Make the topic anew under another WALLETQ_TOPIC_PREFIX with the old number, and copy the records.",
+            may_pass=True,
         )
     if log.end < place.next_offset:
         refuse(
             f"the log ends at offset {log.end}, but the database has applied it up to {place.next_offset}: "
-            "records are missing from the log"
+            "records are missing from the log",
+            may_pass=True,
         )
     if log.start > place.next_offset:
         refuse(

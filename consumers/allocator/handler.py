@@ -27,7 +27,7 @@ from storage.topics import cluster_id, existing_topics
 
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 "How long the batches in hand may take to finish when partitions are taken away, or at the stop."
 COMMIT_SECONDS = 2.0
 

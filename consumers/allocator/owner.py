@@ -129,6 +129,8 @@ class Owner:
                 check_log_fits(*self._names, place, found)
                 return
             except LogDoesNotFit as error:
+                if not error.may_pass:
+                    raise
                 self._log.warning("log_does_not_fit", found=error.found)
                 await self._sleep(1.0)
                 found = await self._source.describe()

@@ -164,8 +164,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._places[place.partition] = place.next_offset
         log.info("places_found", topic=topic.name, partitions=len(self._places))
 
-    def _wait_for_fit(self, problem: Exception) -> None:
+    def _wait_for_fit(self, problem: LogDoesNotFit) -> None:
         now = time.monotonic()
+        if not problem.may_pass:
+            raise problem
         if self._misfit_since is None:
             self._misfit_since = now
             log.warning("log_does_not_fit", problem=str(problem))

@@ -19,6 +19,7 @@ from consumers.allocator.reading import Reader, Record
 from consumers.allocator.state import Entry
 from consumers.allocator.store import Store
 from consumers.places import Log
+from operations.verify import check, until_drained
 from schemas.catalogue import Catalogue
 from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
@@ -230,6 +231,13 @@ async def assert_as_the_rules_say(
     assert {tuple(row) for row in refusals} == {tuple(letter) for letter in model.dead_letters}
     await assert_notified_once_each(settings, model)
     return model
+
+
+async def assert_verified(settings: Settings) -> None:
+    """What `walletq verify --wait` says: everything is accounted for, published, and nothing is left to do."""
+    assert await until_drained(settings, 20), "something is left to do"
+    violated = [finding.as_text() for finding in await check(settings, drained=True) if finding.result == "violated"]
+    assert not violated, "\n".join(violated)
 
 
 # Owners of one partition, without a consumer group

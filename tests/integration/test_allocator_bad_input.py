@@ -21,6 +21,7 @@ from tests.integration.allocator_world import (
     Document,
     allocating,
     assert_as_the_rules_say,
+    assert_verified,
     dead_letters,
     messages,
     pending,
@@ -273,6 +274,7 @@ async def test_a_header_whose_name_is_not_utf8_stops_nothing(settings: Settings,
         await publish_raw_header(settings, value(b"[]")._replace(headers=[("traceparent", TRACEPARENT)]), b"\xff" * 20)
         await publish(settings, messages(pending("ord-2")))
         await processed(settings, database, 4)
+        await assert_verified(settings)
     assert await database.fetchval("SELECT traceparent FROM orders WHERE order_id = 'ord-1'") == TRACEPARENT.decode()
     assert await database.fetchval("SELECT traceparent FROM dead_letters") == TRACEPARENT.decode()
     await assert_as_the_rules_say(settings, database)

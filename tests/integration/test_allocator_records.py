@@ -13,6 +13,7 @@ from tests.integration.allocator_world import (
     Document,
     allocating,
     assert_as_the_rules_say,
+    assert_verified,
     assigned,
     dead_letters,
     messages,
@@ -24,7 +25,6 @@ from tests.integration.allocator_world import (
     transactions,
     wallet,
 )
-from tests.servers.processes import walletq
 from tests.traffic import right_partition
 from tests.traffic.messages import Message, keyed
 
@@ -121,8 +121,7 @@ async def test_aborted_transactions_are_passed_over_and_committed_ones_count_onc
         await transact(settings, producer, pending("aborted at the end"), commit=False)
         await processed(settings, database, 4)
         await assigned(database, "committed", "behind")
-        verified = await walletq("verify", "--wait", "20", settings=settings)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
+        await assert_verified(settings)
     row = await partition_row(settings, database, USDT)
     # 2 records and a marker, twice; 1 record; 1 record and a marker. Behind that nothing was there to apply.
     assert (row["next_offset"], row["published_offset"], row["applied"]) == (8, 8, 4)
@@ -156,4 +155,4 @@ def largest_that_the_broker_takes(message: Message) -> int:
     """The length of the value with which a batch of this record is as large as it may be."""
     batch = AIOKafkaProducer(max_batch_size=1 << 21).create_batch()
     batch.append(timestamp=None, key=message.key, value=b"g" * MEGABYTE)
-    return MEGABYTE + BROKERS_LIMIT - batch.size()
+    return MEGABYTE + BROKERS_LIMIT - int(batch.size())
