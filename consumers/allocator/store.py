@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
@@ -30,6 +30,7 @@ from consumers.errors import Fenced
 from consumers.places import Place
 from schemas.catalogue import Catalogue
 from schemas.topics import MAX_KEPT_BYTES
+from storage.arrays import columns
 from storage.database import connect
 from storage.sql import read_queries
 
@@ -133,12 +134,12 @@ class Store:
         free: dict[Pool, list[str]] = {}
         waiting: dict[Pool, list[str]] = {}
         if many_free:
-            for row in await self._live.fetch(SQL["first_free"], *_columns(many_free)):
+            for row in await self._live.fetch(SQL["first_free"], *_pools(many_free)):
                 wallet = Wallet(*row)
                 wallets[wallet.currency, wallet.network, wallet.address] = wallet
                 free.setdefault((wallet.currency, wallet.network), []).append(wallet.address)
         if many_waiting:
-            for row in await self._live.fetch(SQL["first_waiting"], *_columns(many_waiting)):
+            for row in await self._live.fetch(SQL["first_waiting"], *_pools(many_waiting)):
                 order = Order(*row)
                 orders[order.currency, order.order_id] = order
                 waiting.setdefault((row["currency"], row["network"]), []).append(order.order_id)
@@ -178,7 +179,7 @@ class Store:
             await self._write(connection, changes)
             if dead_letters:
                 await connection.execute(
-                    SQL["insert_dead_letters"], self.topic, self.partition, *_transposed(dead_letters)
+                    SQL["insert_dead_letters"], self.topic, self.partition, *zip(*dead_letters, strict=True)
                 )
         self._recorded_catalogue = self._catalogue.sha256
         return dead_letters
@@ -219,7 +220,7 @@ class Store:
         wallets: dict[WalletKey, Wallet] = {}
         order_keys, wallet_keys = named(entries)
         if order_keys:
-            for row in await self._live.fetch(SQL["orders_named"], *_transposed(order_keys)):
+            for row in await self._live.fetch(SQL["orders_named"], *columns(order_keys)):
                 order = Order(*row[: len(_ORDER_COLUMNS)])
                 orders[order.currency, order.order_id] = order
                 if order.network is not None and order.address is not None:
@@ -235,7 +236,7 @@ class Store:
                         retired_offset=row["w_retired_offset"],
                     )
         if wallet_keys:
-            for row in await self._live.fetch(SQL["wallets_named"], *_transposed(wallet_keys)):
+            for row in await self._live.fetch(SQL["wallets_named"], *columns(wallet_keys)):
                 wallet = Wallet(*row)
                 wallets[wallet.currency, wallet.network, wallet.address] = wallet
         return orders, wallets
@@ -246,13 +247,13 @@ class Store:
                 "orders", records=map(order_row, changes.new_orders), columns=_ORDER_COLUMNS
             )
         if changes.changed_orders:
-            await connection.execute(SQL["update_orders"], *_transposed(map(_order_changes, changes.changed_orders)))
+            await connection.execute(SQL["update_orders"], *columns(map(_order_changes, changes.changed_orders)))
         if changes.new_wallets:
-            await connection.execute(SQL["insert_wallets"], *_transposed(map(wallet_row, changes.new_wallets)))
+            await connection.execute(SQL["insert_wallets"], *columns(map(wallet_row, changes.new_wallets)))
         if changes.changed_wallets:
-            await connection.execute(SQL["update_wallets"], *_transposed(map(wallet_row, changes.changed_wallets)))
+            await connection.execute(SQL["update_wallets"], *columns(map(wallet_row, changes.changed_wallets)))
         if changes.releases:
-            await connection.execute(SQL["close_assignments"], self.partition, *_transposed(changes.releases))
+            await connection.execute(SQL["close_assignments"], self.partition, *columns(changes.releases))
         if changes.assignments:
             await connection.copy_records_to_table(
                 "assignments",
@@ -261,13 +262,8 @@ class Store:
             )
 
 
-def _transposed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Rows as columns: an array for each, as unnest takes them."""
-    return zip(*rows, strict=True)
-
-
-def _columns(many: Counter[Pool]) -> tuple[list[str], list[str], list[int]]:
-    return [pool[0] for pool in many], [pool[1] for pool in many], list(many.values())
+def _pools(many: Counter[Pool]) -> Iterator[str]:
+    return columns((currency, network, count) for (currency, network), count in many.items())
 
 
 def _kept(dead_letter: DeadLetter) -> KeptDeadLetter:

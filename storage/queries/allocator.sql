@@ -33,20 +33,20 @@ SELECT o.currency, o.order_id, o.status, o.network, o.amount, o.email, o.locale,
        o.processing_offset, o.ended_offset, o.ended_at,
        w.status AS w_status, w.added_offset AS w_added_offset, w.assigned_offset AS w_assigned_offset,
        w.retiring AS w_retiring, w.retired_offset AS w_retired_offset
-FROM unnest($1::text[], $2::text[]) AS named (currency, order_id)
+FROM unnest($1::text::text[], $2::text::text[]) AS named (currency, order_id)
 JOIN orders o USING (currency, order_id)
 LEFT JOIN wallets w ON w.currency = o.currency AND w.network = o.network AND w.address = o.address;
 
 -- wallets_named: the wallets that a batch's wallet events name
 SELECT w.currency, w.network, w.address, w.status, w.added_offset, w.free_place, w.order_id, w.assigned_offset,
        w.retiring, w.cooling_assignment_id, w.cooling_until, w.retired_offset
-FROM unnest($1::text[], $2::text[], $3::text[]) AS named (currency, network, address)
+FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]) AS named (currency, network, address)
 JOIN wallets w USING (currency, network, address);
 
 -- first_free: for each pool its first free wallets, oldest place first, as many as $3 says
 SELECT w.currency, w.network, w.address, w.status, w.added_offset, w.free_place, w.order_id, w.assigned_offset,
        w.retiring, w.cooling_assignment_id, w.cooling_until, w.retired_offset
-FROM unnest($1::text[], $2::text[], $3::int[]) AS pool (currency, network, many)
+FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS pool (currency, network, many)
 CROSS JOIN LATERAL (
     SELECT * FROM wallets w
     WHERE w.currency = pool.currency AND w.network = pool.network AND w.free_place IS NOT NULL
@@ -57,7 +57,7 @@ CROSS JOIN LATERAL (
 SELECT o.currency, o.order_id, o.status, o.network, o.amount, o.email, o.locale, o.expires_at, o.traceparent,
        o.queue_place, o.address, o.reason, o.actor, o.pending_offset, o.pending_at, o.paid_offset,
        o.processing_offset, o.ended_offset, o.ended_at
-FROM unnest($1::text[], $2::text[], $3::int[]) AS pool (currency, network, many)
+FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS pool (currency, network, many)
 CROSS JOIN LATERAL (
     SELECT * FROM orders o
     WHERE o.currency = pool.currency AND o.network = pool.network AND o.queue_place IS NOT NULL
@@ -70,9 +70,9 @@ SET status = c.status, network = c.network, amount = c.amount, queue_place = c.q
     reason = c.reason, actor = c.actor, pending_offset = c.pending_offset, pending_at = c.pending_at,
     paid_offset = c.paid_offset, processing_offset = c.processing_offset, ended_offset = c.ended_offset,
     ended_at = c.ended_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-            $9::text[], $10::bigint[], $11::timestamptz[], $12::bigint[], $13::bigint[], $14::bigint[],
-            $15::timestamptz[])
+FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::text[],
+            $9::text::text[], $10::text::bigint[], $11::text::timestamptz[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
+            $15::text::timestamptz[])
      AS c (currency, order_id, status, network, amount, queue_place, address, reason, actor, pending_offset,
            pending_at, paid_offset, processing_offset, ended_offset, ended_at)
 WHERE o.currency = c.currency AND o.order_id = c.order_id;
@@ -80,16 +80,16 @@ WHERE o.currency = c.currency AND o.order_id = c.order_id;
 -- insert_wallets: wallets that were not known
 INSERT INTO wallets (currency, network, address, status, added_offset, free_place, order_id, assigned_offset,
                      retiring, cooling_assignment_id, cooling_until, retired_offset)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                     $8::bigint[], $9::boolean[], $10::uuid[], $11::timestamptz[], $12::bigint[]);
+SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::bigint[], $6::text::bigint[], $7::text::text[],
+                     $8::text::bigint[], $9::text::boolean[], $10::text::uuid[], $11::text::timestamptz[], $12::text::bigint[]);
 
 -- update_wallets: what can change of a wallet that is known
 UPDATE wallets w
 SET status = c.status, added_offset = c.added_offset, free_place = c.free_place, order_id = c.order_id,
     assigned_offset = c.assigned_offset, retiring = c.retiring, cooling_assignment_id = c.cooling_assignment_id,
     cooling_until = c.cooling_until, retired_offset = c.retired_offset
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-            $8::bigint[], $9::boolean[], $10::uuid[], $11::timestamptz[], $12::bigint[])
+FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::bigint[], $6::text::bigint[], $7::text::text[],
+            $8::text::bigint[], $9::text::boolean[], $10::text::uuid[], $11::text::timestamptz[], $12::text::bigint[])
      AS c (currency, network, address, status, added_offset, free_place, order_id, assigned_offset, retiring,
            cooling_assignment_id, cooling_until, retired_offset)
 WHERE w.currency = c.currency AND w.network = c.network AND w.address = c.address;
@@ -97,7 +97,7 @@ WHERE w.currency = c.currency AND w.network = c.network AND w.address = c.addres
 -- close_assignments: these end; before new ones begin, since a wallet has one open assignment at most
 UPDATE assignments a
 SET released_offset = c.released_offset, released_at = c.released_at
-FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[]) AS c (assigned_offset, released_offset, released_at)
+FROM unnest($2::text::bigint[], $3::text::bigint[], $4::text::timestamptz[]) AS c (assigned_offset, released_offset, released_at)
 WHERE a.partition = $1 AND a.assigned_offset = c.assigned_offset AND a.released_offset IS NULL
 RETURNING 1;
 

@@ -1,0 +1,52 @@
+"""Columns as PostgreSQL array literals.
+
+asyncpg encodes an array element by element, at 0.5 to 2 microseconds each; a batch has tens of thousands of them. As
+text (`$1::text::bigint[]`) they cost a fraction of it, and the server parses them in about the time it saves.
+Source: PostgreSQL's documentation, "Arrays", section "Array Input and Output Syntax".
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg.pgproto.pgproto
+
+
+def columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    """Rows as columns, an array literal for each.
+
+    Args:
+        rows: of one length each; None, bool, int, str, aware datetime or UUID.
+    """
+    return map(array, zip(*rows, strict=True))
+
+
+def array(values: Iterable[Any]) -> str:
+    """The literal of a one-dimensional array.
+
+    Raises:
+        KeyError: a value of another type.
+    """
+    return "{" + ",".join([_LITERALS[type(value)](value) for value in values]) + "}"
+
+
+def _text(value: str) -> str:
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+def _null(_value: None) -> str:
+    return "NULL"
+
+
+_LITERALS: dict[type, Callable[[Any], str]] = {
+    type(None): _null,
+    bool: str,
+    int: str,
+    str: _text,
+    datetime: lambda value: f'"{value.isoformat()}"',
+    UUID: str,
+    asyncpg.pgproto.pgproto.UUID: str,
+}
