@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Each worker has servers of its own.
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 
@@ -27,7 +29,7 @@ up: setup ## Start Kafka, PostgreSQL, an inbox and walletq; Ctrl-C stops them
 	@$(BIN)/walletq up
 
 test: setup ## Every tier of tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 test-unit: setup ## The tests that need no servers
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
