@@ -11,19 +11,8 @@ from aiokafka import AIOKafkaProducer
 from consumers.allocator.reading import partition_of
 from consumers.allocator.state import Notification
 from consumers.allocator.store import KeptDeadLetter
-from schemas.topics import (
-    HEADER_LENGTH,
-    HEADER_MESSAGE,
-    HEADER_OFFSET,
-    HEADER_PARTITION,
-    HEADER_REASON,
-    HEADER_SHA256,
-    HEADER_TIMESTAMP,
-    HEADER_TOPIC,
-    Names,
-)
-
-Headers = list[tuple[str, bytes]]
+from consumers.dead_letters import Headers, dead_letter_headers
+from schemas.topics import Names
 
 
 class Message(NamedTuple):
@@ -147,19 +136,5 @@ def notification_message(names: Names, notification: Notification) -> Message:
 
 def dead_letter_message(topic: str, partition: int, kept: KeptDeadLetter) -> Message:
     """A refused record: its own key and bytes, with why it was refused and where it came from as headers."""
-    headers: Headers = [
-        (HEADER_REASON, kept.reason.encode()),
-        (HEADER_MESSAGE, kept.message.encode()),
-        (HEADER_TOPIC, topic.encode()),
-        (HEADER_PARTITION, str(partition).encode()),
-        (HEADER_OFFSET, str(kept.offset).encode()),
-        (HEADER_TIMESTAMP, str(round(kept.record_at.timestamp() * 1000)).encode()),
-    ]
-    if kept.value is None and kept.value_length is not None:
-        headers += [
-            (HEADER_LENGTH, str(kept.value_length).encode()),
-            (HEADER_SHA256, (kept.value_sha256 or "").encode()),
-        ]
-    if kept.traceparent:
-        headers.append(("traceparent", kept.traceparent.encode()))
+    headers = dead_letter_headers(topic, partition, kept)
     return Message(Names.dead_letters(topic), kept.key, kept.value, headers)

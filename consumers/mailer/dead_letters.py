@@ -7,20 +7,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.dead_letters import dead_letter_headers
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.notices import DeadLetter
 from consumers.mailer.patience import first_of, patiently
-from schemas.topics import (
-    HEADER_LENGTH,
-    HEADER_MESSAGE,
-    HEADER_OFFSET,
-    HEADER_PARTITION,
-    HEADER_REASON,
-    HEADER_SHA256,
-    HEADER_TIMESTAMP,
-    HEADER_TOPIC,
-    Names,
-)
+from schemas.topics import Names
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +67,10 @@ class DeadLetterPublisher:
             target = Names.dead_letters(self._topic)
             acknowledgements = [
                 await self._producer.send(
-                    target, value=letter.value, key=letter.key, headers=headers(self._topic, letter)
+                    target,
+                    value=letter.value,
+                    key=letter.key,
+                    headers=dead_letter_headers(self._topic, letter.partition, letter),
                 )
                 for letter in letters
             ]
@@ -86,20 +80,3 @@ class DeadLetterPublisher:
             if failed is not None:
                 await failed.stop()
             raise
-
-
-def headers(topic: str, letter: DeadLetter) -> list[tuple[str, bytes]]:
-    """Why and from where, as text; the time in milliseconds since 1970."""
-    rows = [
-        (HEADER_REASON, letter.reason),
-        (HEADER_MESSAGE, letter.message),
-        (HEADER_TOPIC, topic),
-        (HEADER_PARTITION, str(letter.partition)),
-        (HEADER_OFFSET, str(letter.offset)),
-        (HEADER_TIMESTAMP, str(round(letter.record_at.timestamp() * 1000))),
-    ]
-    if letter.value is None and letter.value_length is not None:
-        rows += [(HEADER_LENGTH, str(letter.value_length)), (HEADER_SHA256, letter.value_sha256 or "")]
-    if letter.traceparent is not None:
-        rows.append(("traceparent", letter.traceparent))
-    return [(name, text.encode()) for name, text in rows]

@@ -7,14 +7,15 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
-from storage.kafka import MAX_FETCH_BYTES, client_options
+from storage.kafka import client_options
 from tests.reference import Assignment, Model, Record, assignment_id
 from tests.servers.inbox import Inbox
+from tests.servers.topics import consumed
 from tests.servers.wait import until
 from tests.traffic import Message
 
@@ -41,26 +42,10 @@ async def publish(settings: Settings, messages: Sequence[Message]) -> list[Recor
 
 async def read_topic(settings: Settings, topic: str, partitions: int = PARTITIONS) -> list[Record]:
     """Everything on a topic that is committed, in the order of each partition."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MAX_FETCH_BYTES,
-    )
-    async with consumer:
-        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        records = []
-        for tp in tps:
-            while await consumer.position(tp) < ends[tp]:
-                fetched = await consumer.getmany(tp, timeout_ms=500)
-                records += [
-                    Record(tp.partition, record.offset, record.timestamp, record.key, record.value)
-                    for record in fetched.get(tp, [])
-                ]
-    return records
+    return [
+        Record(record.partition, record.offset, record.timestamp, record.key, record.value)
+        for record in await consumed(settings, topic, partitions)
+    ]
 
 
 async def expected(settings: Settings) -> Model:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import RecordMetadata
 
@@ -24,9 +24,10 @@ from schemas.catalogue import Catalogue
 from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
 from storage.database import connect
-from storage.kafka import MAX_FETCH_BYTES, client_options
+from storage.kafka import client_options
 from tests.acceptance.pipeline import assert_notified_once_each, read_topic
 from tests.reference import Model
+from tests.servers.topics import consumed
 from tests.servers.wait import until
 from tests.traffic import Message, address, right_partition
 from tests.traffic.messages import keyed
@@ -167,27 +168,6 @@ async def reconnected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 
 # What came of it
-
-
-async def consumed(settings: Settings, topic: str, partitions: int = PARTITIONS) -> list[ConsumerRecord]:
-    """All committed records of a topic with their headers, in the order of each partition."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MAX_FETCH_BYTES,
-    )
-    async with consumer:
-        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        records: list[ConsumerRecord] = []
-        for tp in tps:
-            while await consumer.position(tp) < ends[tp]:
-                fetched = await consumer.getmany(tp, timeout_ms=200)
-                records += fetched.get(tp, [])
-    return records
 
 
 async def dead_letters(settings: Settings) -> list[ConsumerRecord]:

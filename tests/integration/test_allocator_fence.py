@@ -17,7 +17,6 @@ from tests.integration.allocator_world import (
     FakeLog,
     allocating,
     assigned,
-    consumed,
     messages,
     outbox_of,
     owning,
@@ -29,6 +28,7 @@ from tests.integration.allocator_world import (
     store_of,
     wallet,
 )
+from tests.servers.topics import consumed
 from tests.servers.wait import until
 
 TABLES = ("partitions", "catalogues", "orders", "wallets", "assignments", "dead_letters")

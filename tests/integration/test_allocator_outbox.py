@@ -20,7 +20,6 @@ from tests.integration.allocator_world import (
     FakeRecord,
     allocating,
     assert_as_the_rules_say,
-    consumed,
     dead_letters,
     messages,
     outbox_of,
@@ -33,6 +32,7 @@ from tests.integration.allocator_world import (
     store_of,
     wallet,
 )
+from tests.servers.topics import consumed
 from tests.servers.wait import until
 
 TRACE = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")

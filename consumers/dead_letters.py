@@ -1,0 +1,55 @@
+"""The headers of a dead letter: why a record was refused, and where it came from."""
+
+from datetime import datetime
+from typing import Protocol
+
+from schemas.topics import (
+    HEADER_LENGTH,
+    HEADER_MESSAGE,
+    HEADER_OFFSET,
+    HEADER_PARTITION,
+    HEADER_REASON,
+    HEADER_SHA256,
+    HEADER_TIMESTAMP,
+    HEADER_TOPIC,
+)
+
+Headers = list[tuple[str, bytes]]
+
+
+class Letter(Protocol):
+    """What a dead letter says of its record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def record_at(self) -> datetime: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def value_length(self) -> int | None: ...
+    @property
+    def value_sha256(self) -> str | None: ...
+    @property
+    def traceparent(self) -> str | None: ...
+
+
+def dead_letter_headers(topic: str, partition: int, letter: Letter) -> Headers:
+    """All as text; the time in milliseconds since 1970. Length and digest where the value is too large to go along."""
+    rows = [
+        (HEADER_REASON, letter.reason),
+        (HEADER_MESSAGE, letter.message),
+        (HEADER_TOPIC, topic),
+        (HEADER_PARTITION, str(partition)),
+        (HEADER_OFFSET, str(letter.offset)),
+        (HEADER_TIMESTAMP, str(round(letter.record_at.timestamp() * 1000))),
+    ]
+    if letter.value is None and letter.value_length is not None:
+        rows += [(HEADER_LENGTH, str(letter.value_length)), (HEADER_SHA256, letter.value_sha256 or "")]
+    if letter.traceparent is not None:
+        rows.append(("traceparent", letter.traceparent))
+    return [(name, text.encode()) for name, text in rows]
