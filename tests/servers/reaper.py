@@ -3,7 +3,8 @@
     python -m tests.servers.reaper SESSION < PIPE
 
 It waits for the other end of the pipe to close, which even SIGKILL does. A session is named by host, pid and start
-of its process, so that a later one can also tell what nobody will remove any more.
+of its process, so that a later one can also tell what nobody will remove any more, and by a number of its own: a
+process can have several.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 
 import docker  # type: ignore[import-untyped]
@@ -28,7 +30,7 @@ STOP_SECONDS = 30
 def removing() -> Iterator[str]:
     """The value of LABEL for what is to be removed at the end of the block, or when this process is gone."""
     remove_stale()
-    session = _session(psutil.Process())
+    session = f"{_process(psutil.Process())}/{uuid.uuid4().hex[:8]}"
     reaper = subprocess.Popen(
         [sys.executable, "-m", "tests.servers.reaper", session],
         stdin=subprocess.PIPE,
@@ -75,13 +77,13 @@ def main(session: str) -> None:
         remove(session)
 
 
-def _session(process: psutil.Process) -> str:
+def _process(process: psutil.Process) -> str:
     return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
 
 
 def _is_alive(session: str) -> bool:
     try:
-        return _session(psutil.Process(int(session.split("/")[1]))) == session
+        return _process(psutil.Process(int(session.split("/")[1]))) == session.rpartition("/")[0]
     except psutil.Error:
         return False
 
