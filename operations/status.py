@@ -1,6 +1,7 @@
 """`walletq status`: pools, partitions, deliveries, dead letters."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -87,13 +88,23 @@ async def show_status(settings: Settings, *, watch: float | None, as_json: bool)
             if watch is None:
                 _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
             else:
-                with suppress(asyncio.CancelledError), _shown(as_json=as_json) as show:  # Ctrl-C is how it ends
-                    while True:
+                stop = _stopped_by_signals()
+                with _shown(as_json=as_json) as show:
+                    while not stop.is_set():
                         show(await read_status(settings, catalogue, connection, log))
-                        await asyncio.sleep(watch)
+                        with suppress(asyncio.TimeoutError):
+                            await asyncio.wait_for(stop.wait(), watch)
     finally:
         connection.terminate()
     return 0
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM. A cancellation in their place could be swallowed by a driver, and the view go on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 async def read_status(
