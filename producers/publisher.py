@@ -5,7 +5,6 @@ async with Publisher(settings) as publisher:
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -26,6 +25,7 @@ from schemas.events import (
 )
 from schemas.settings import Settings
 from schemas.topics import names
+from schemas.trace import is_traceparent
 from storage.errors import TopicMissing, WalletqError
 from storage.kafka import client_options, unreachable
 
@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 BATCH_BYTES = 256 * 1024
 START_SECONDS = 10.0
 FLUSH_SECONDS = 2.0
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Place(NamedTuple):
@@ -196,6 +195,6 @@ def _encode(event: Event) -> bytes:
 
 def _checked(traceparent: str) -> str:
     """Raises ValueError: not a W3C trace context of version 00 or later."""
-    if not _TRACEPARENT.fullmatch(traceparent):
+    if not is_traceparent(traceparent.encode()):
         raise ValueError("traceparent: expected VERSION-TRACE-PARENT-FLAGS in lower-case hexadecimal digits")
     return traceparent

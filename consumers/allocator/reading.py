@@ -1,6 +1,5 @@
 """From a record's bytes to an entry: everything that can be said of a record without the state."""
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,11 +11,10 @@ from consumers.allocator.state import Entry, Reason, Refusal
 from schemas.addresses import InvalidAddress, normalise
 from schemas.catalogue import Catalogue, Currency
 from schemas.events import FINAL, InvalidEvent, OrderStatusChanged, parse_event
+from schemas.trace import read_traceparent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 32_503_680_000_000  # the year 3000; only a topic without LogAppendTime can hold more
-# W3C Trace Context, version 00 and those to come
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Record(Protocol):
@@ -109,7 +107,7 @@ class Reader:
             expires_at,
             known is not None,
             dropped_fields,
-            _traceparent(record.headers) if record.headers else None,
+            read_traceparent(record.headers) if record.headers else None,
             record.key,
             record.value,
         )
@@ -120,7 +118,7 @@ class Reader:
             at,
             refusal=refusal,
             dropped_fields=dropped_fields,
-            traceparent=_traceparent(record.headers),
+            traceparent=read_traceparent(record.headers),
             key=record.key,
             value=record.value,
         )
@@ -164,10 +162,3 @@ def _normalised(currency: Currency, network: str, address: str) -> tuple[str | N
         return normalise(currency.networks[network].address, address), None
     except InvalidAddress as error:
         return None, Refusal(Reason.INVALID_ADDRESS, f"no address of {network}: {error}")
-
-
-def _traceparent(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    for name, value in headers:
-        if name == "traceparent" and _TRACEPARENT.fullmatch(value or b""):
-            return value.decode()
-    return None

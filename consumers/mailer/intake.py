@@ -11,11 +11,12 @@ from aiokafka.errors import KafkaError
 
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.mailer.deliveries import Deliveries
-from consumers.mailer.notices import Changes, Notice, Record, decide, read_notice, read_traceparent
+from consumers.mailer.notices import Changes, Notice, Record, decide, read_notice
 from consumers.mailer.patience import SERVER_AWAY, patiently
 from consumers.mailer.topic import Topic
 from consumers.places import Log, Place, check_log_fits
 from schemas.events import WalletAssigned
+from schemas.trace import read_traceparent
 
 log = structlog.get_logger(__name__)
 

@@ -1,8 +1,7 @@
 """From records of the notification topic to deliveries and dead letters: pure decisions over plain data."""
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -16,7 +15,6 @@ INVALID_EVENT = "invalid_event"
 UNKNOWN_ASSIGNMENT = "unknown_assignment"
 MAIL_REFUSED = "mail_refused"
 
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LAST_MILLISECOND = 253_402_300_799_999  # the year 9999: a producer may write any number
 
 
@@ -160,11 +158,3 @@ def dead_letter(record: Record, reason: str, message: str) -> DeadLetter:
         value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
         traceparent=record.traceparent,
     )
-
-
-def read_traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The W3C trace context of a record, where it has a valid one."""
-    for name, value in headers:
-        if name == "traceparent" and value is not None and _TRACEPARENT.fullmatch(value):
-            return value.decode()
-    return None

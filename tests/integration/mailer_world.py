@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.kafka import client_options
+from tests.servers.wait import until
 
 TRON = "TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf"
 
@@ -176,11 +176,11 @@ async def eventually(
     holds: Callable[[], Awaitable[bool]], seconds: float = 20, explain: Callable[[], str] = lambda: ""
 ) -> None:
     """Wait until it holds."""
-    end = time.monotonic() + seconds
-    while not await holds():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s. {explain()}")
-        await asyncio.sleep(0.02)
+    try:
+        await until(holds, seconds)
+    except AssertionError as error:
+        error.add_note(explain())
+        raise
 
 
 @dataclass

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from embedded.child import Child, first_to_end
+from tests.servers.wait import until
 
 PROJECT = Path(__file__).parents[2]
 RUN_CHILD = """
@@ -23,12 +23,6 @@ child = Child("sleeper", ["sleep", "600"], log=Path(sys.argv[1]), watch_pipe=sys
 print(child.pid, flush=True)
 time.sleep(600)
 """
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - other processes have no event for us
-            await asyncio.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from consumers.mailer.dispatch import Terms, mail_refused
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending
 from consumers.mailer.gate import Gate
-from consumers.mailer.notices import Known, Record, decide, read_notice, read_traceparent
+from consumers.mailer.notices import Known, Record, decide, read_notice
 from consumers.mailer.smtp import MailServer, read_mail_server
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
+from schemas.trace import read_traceparent
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 DOSSIER = Dossier(
