@@ -9,8 +9,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from consumers.allocator.reading import partition_of
-from consumers.allocator.state import Notification
-from consumers.allocator.store import KeptDeadLetter
+from consumers.allocator.state import KeptDeadLetter, Notification
 from consumers.dead_letters import Headers, dead_letter_headers
 from schemas.topics import Names
 

@@ -1,19 +1,16 @@
 """The owner of one partition: takes its place, processes what is fetched from there, publishes what is committed."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
 
 import structlog
 from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from consumers.allocator.decide import decide
-from consumers.allocator.outbox import Outbox
+from consumers.allocator.ports import Publisher, Source, StateStore
 from consumers.allocator.reading import Reader, Record
-from consumers.allocator.state import Entry, Reason, Refusal
-from consumers.allocator.store import Batch, Store
+from consumers.allocator.state import Batch, Entry, Reason, Refusal
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
 from schemas.catalogue import Catalogue
@@ -31,27 +28,11 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 TURN_SECONDS = 0.02
 
 
-class Source(Protocol):
-    """The partition's log, as its owner reads it."""
-
-    async def describe(self) -> Log:
-        """What Kafka says of the partition now."""
-        ...
-
-    def seek(self, offset: int) -> None:
-        """Let the next fetch begin at this offset."""
-        ...
-
-    async def fetch(self, most: int, seconds: float) -> Sequence[Record]:
-        """The next committed records, in offset order; none where none came within the time."""
-        ...
-
-
 class Owner:
     """Owns a partition from `run` until it is stopped."""
 
     def __init__(
-        self, store: Store, source: Source, outbox: Outbox, catalogue: Catalogue, *, batch_records: int
+        self, store: StateStore, source: Source, outbox: Publisher, catalogue: Catalogue, *, batch_records: int
     ) -> None:
         self._store = store
         self._source = source
@@ -153,13 +134,14 @@ class Owner:
     async def _read(self, records: Sequence[Record]) -> list[Entry]:
         """The records as entries. Records can be made to be slow to read, and other partitions are in the middle of
         transactions meanwhile: they take turns."""
+        loop = asyncio.get_running_loop()
         entries = []
-        turn_ends = time.monotonic() + TURN_SECONDS
+        turn_ends = loop.time() + TURN_SECONDS
         for record in records:
             entries.append(self._reader.read(record))
-            if time.monotonic() > turn_ends:
+            if loop.time() > turn_ends:
                 await asyncio.sleep(0)
-                turn_ends = time.monotonic() + TURN_SECONDS
+                turn_ends = loop.time() + TURN_SECONDS
         return entries
 
     def _batch(self, entries: list[Entry]) -> Batch:

@@ -187,3 +187,25 @@ class Changes(NamedTuple):
     dead_letters: list[DeadLetter]
     notifications: list[Notification]
     counts: Counts
+
+
+class KeptDeadLetter(NamedTuple):
+    """A dead letter as its row has it; the value is left out where it is too large."""
+
+    offset: int
+    reason: str
+    message: str
+    record_at: datetime
+    key: bytes | None
+    value: bytes | None
+    value_length: int | None
+    value_sha256: str | None
+    traceparent: str | None
+
+
+class Batch(NamedTuple):
+    """A run of entries, from the owner's place (not from the first record: markers leave gaps) to behind the last."""
+
+    start: int
+    end: int
+    entries: list[Entry]

@@ -4,18 +4,18 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import fields
-from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
 
 import asyncpg
 
 from consumers.allocator.needs import heads, named
 from consumers.allocator.state import (
     Assignment,
+    Batch,
     Changes,
     DeadLetter,
     Entry,
+    KeptDeadLetter,
     Notification,
     Order,
     OrderKey,
@@ -68,28 +68,6 @@ _order_changes = attrgetter(
     "ended_offset",
     "ended_at",
 )
-
-
-class KeptDeadLetter(NamedTuple):
-    """A dead letter as its row has it; the value is left out where it is too large."""
-
-    offset: int
-    reason: str
-    message: str
-    record_at: datetime
-    key: bytes | None
-    value: bytes | None
-    value_length: int | None
-    value_sha256: str | None
-    traceparent: str | None
-
-
-class Batch(NamedTuple):
-    """A run of entries, from the owner's place (not from the first record: markers leave gaps) to behind the last."""
-
-    start: int
-    end: int
-    entries: list[Entry]
 
 
 class Store:

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from consumers.allocator.decide import decide
-from consumers.allocator.state import Entry
-from consumers.allocator.store import Batch, Store
+from consumers.allocator.state import Batch, Entry
+from consumers.allocator.store import Store
 from consumers.errors import Fenced
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings

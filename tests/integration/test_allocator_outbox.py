@@ -8,8 +8,8 @@ import pytest
 
 from consumers.allocator.decide import decide
 from consumers.allocator.outbox import Message, dead_letter_message, notification_message
-from consumers.allocator.state import Notification
-from consumers.allocator.store import Batch, KeptDeadLetter, Store
+from consumers.allocator.state import Batch, KeptDeadLetter, Notification
+from consumers.allocator.store import Store
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
