@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
 from consumers.allocator.reading import Record
+from consumers.allocator.session import connecting
 from consumers.allocator.store import Store
 from consumers.group import leave
 from consumers.member import member
@@ -146,7 +147,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._consumer.pause(tp)
         for tp in assigned:
             owner = Owner(
-                Store(self._settings.need_database(), tp.topic, tp.partition, self._catalogue),
+                Store(connecting(self._settings.need_database()), tp.topic, tp.partition, self._catalogue),
                 _Partition(self._consumer, tp, self._cluster),
                 self._outbox,
                 self._catalogue,

@@ -8,9 +8,10 @@ from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from consumers.allocator.decide import decide
-from consumers.allocator.ports import Publisher, Source, StateStore
+from consumers.allocator.ports import Publisher, Source
 from consumers.allocator.reading import Reader, Record
 from consumers.allocator.state import Batch, Entry, Reason, Refusal
+from consumers.allocator.store import Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
 from schemas.catalogue import Catalogue
@@ -32,7 +33,7 @@ class Owner:
     """Owns a partition from `run` until it is stopped."""
 
     def __init__(
-        self, store: StateStore, source: Source, outbox: Publisher, catalogue: Catalogue, *, batch_records: int
+        self, store: Store, source: Source, outbox: Publisher, catalogue: Catalogue, *, batch_records: int
     ) -> None:
         self._store = store
         self._source = source

@@ -1,15 +1,29 @@
-"""What an owner needs of the servers: its log, the state in the database, and somebody who publishes.
+"""What the allocator needs of the servers: a partition's log, a session with the database, and somebody who publishes.
 
-The real ones are `handler._Partition`, `store.Store` and `outbox.Outbox`; the simulation has others. One suite of
-tests holds both to what is promised here.
+The real ones are `handler._Partition`, `session.DatabaseSession` and `outbox.Outbox`; the simulation has others. One
+suite of tests holds both to what is promised here.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from consumers.allocator.reading import Record
-from consumers.allocator.state import Batch, Changes, Entry, KeptDeadLetter, Notification, State
+from consumers.allocator.state import (
+    Assignment,
+    Counts,
+    KeptDeadLetter,
+    Notification,
+    Order,
+    OrderKey,
+    Pool,
+    Release,
+    Wallet,
+    WalletKey,
+)
 from consumers.places import Log, Place
+from schemas.catalogue import Catalogue
 
 
 class Source(Protocol):
@@ -20,59 +34,11 @@ class Source(Protocol):
         ...
 
     def seek(self, offset: int) -> None:
-        """Let the next fetch begin at this offset."""
+        """Let the next fetch begin at this offset. Nothing is fetched before the first seek."""
         ...
 
     async def fetch(self, most: int, seconds: float) -> Sequence[Record]:
         """The next committed records, in offset order; none where none came within the time."""
-        ...
-
-
-class StateStore(Protocol):
-    """One owner's connection to the state of one partition.
-
-    Every method but `close` may raise what is in storage.database.AWAY: the outcome is unknown then.
-    """
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-
-    async def take_place(self, partition_count: int, cluster_id: str) -> Place:
-        """The partition's place, on a new connection, once every transaction that moves it has ended. Made at the
-        first sight of the partition, with these as its number of partitions and its cluster.
-
-        Raises:
-            ServerUnreachable: no connection.
-        """
-        ...
-
-    async def gather(self, entries: Sequence[Entry]) -> State:
-        """What the entries need to be decided: as it is committed now, without a lock."""
-        ...
-
-    async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
-        """Write the changes and move the place from the batch's start to its end: all of it or nothing.
-
-        Returns the dead letters as they are kept.
-
-        Raises:
-            Fenced: the place is not exactly at the batch's start; nothing is written.
-            storage.database.REFUSED: the database does not take a record; nothing is written.
-        """
-        ...
-
-    async def note_published(self, published_offset: int) -> None:
-        """Move the outbox's watermark, which only grows, and never passes the place."""
-        ...
-
-    def unpublished(self, start: int, end: int) -> AsyncIterator[Notification | KeptDeadLetter]:
-        """What the outbox holds of the offsets from `start` up to `end`: notifications, then dead letters."""
-        ...
-
-    async def close(self) -> None:
-        """Give the connection up; a transaction that it was in the middle of ends."""
         ...
 
 
@@ -89,3 +55,98 @@ class Publisher(Protocol):
             KafkaError: some of it may be published and some not.
         """
         ...
+
+
+class Session(Protocol):
+    """A session with the database. Outside of `transaction` each call is a transaction of its own.
+
+    Every call may raise what is in storage.database.AWAY: what it was to write may be written or not. Those that write
+    raise what is in storage.database.REFUSED where a constraint or a type does not take the rows.
+    """
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """What is written in the block is committed at its end: all of it, or nothing where the block raises."""
+        ...
+
+    async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
+        """The partition's place, once no transaction is moving it any more; made where there is none."""
+        ...
+
+    async def advance(
+        self, topic: str, partition: int, start: int, end: int, published_offset: int, counts: Counts
+    ) -> bool:
+        """Move the place from `start` to `end`, and the watermark up to `published_offset`; False where the place is
+        not exactly `start`. Waits for a transaction that is moving it, and keeps others waiting until the own ends."""
+        ...
+
+    async def note_published(self, topic: str, partition: int, published_offset: int) -> None:
+        """Move the watermark of the outbox, which only grows, and never passes the place."""
+        ...
+
+    async def record_catalogue(self, topic: str, partition: int, from_offset: int, catalogue: Catalogue) -> None:
+        """From this offset on, this catalogue decides."""
+        ...
+
+    async def orders_named(self, keys: Sequence[OrderKey]) -> Sequence[tuple[Order, Wallet | None]]:
+        """Those of the orders that are known, each with the wallet that it holds."""
+        ...
+
+    async def wallets_named(self, keys: Sequence[WalletKey]) -> Sequence[Wallet]:
+        """Those of the wallets that are known."""
+        ...
+
+    async def first_free(self, many: Counter[Pool]) -> Sequence[Wallet]:
+        """The free wallets with the lowest places: of each pool as many as asked for, lowest first."""
+        ...
+
+    async def first_waiting(self, many: Counter[Pool]) -> Sequence[Order]:
+        """The waiting orders with the lowest places: of each pool as many as asked for, lowest first."""
+        ...
+
+    async def insert_orders(self, orders: Sequence[Order]) -> None:
+        """Orders that were not known."""
+        ...
+
+    async def update_orders(self, orders: Sequence[Order]) -> None:
+        """What can change of orders that are known."""
+        ...
+
+    async def insert_wallets(self, wallets: Sequence[Wallet]) -> None:
+        """Wallets that were not known."""
+        ...
+
+    async def update_wallets(self, wallets: Sequence[Wallet]) -> None:
+        """What can change of wallets that are known."""
+        ...
+
+    async def close_assignments(self, partition: int, releases: Sequence[Release]) -> None:
+        """These open assignments end; before new ones begin, since a wallet has one open assignment at most."""
+        ...
+
+    async def insert_assignments(self, partition: int, assignments: Sequence[Assignment]) -> None:
+        """New assignments, some of which may have ended again."""
+        ...
+
+    async def insert_dead_letters(self, topic: str, partition: int, kept: Sequence[KeptDeadLetter]) -> None:
+        """Records that were refused."""
+        ...
+
+    async def unpublished_notifications(
+        self, partition: int, start: int, end: int, most: int
+    ) -> Sequence[Notification]:
+        """The notifications of the assignments made from `start` up to `end`, in offset order."""
+        ...
+
+    async def unpublished_dead_letters(
+        self, topic: str, partition: int, start: int, end: int, most: int
+    ) -> Sequence[KeptDeadLetter]:
+        """The records refused from `start` up to `end`, in offset order."""
+        ...
+
+    def terminate(self) -> None:
+        """Give the session up without a farewell; a transaction that it is in the middle of comes to nothing."""
+        ...
+
+
+Connect = Callable[[str], Awaitable[Session]]
+"""Opens a session under an application's name. Raises ServerUnreachable where it cannot."""

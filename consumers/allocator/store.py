@@ -1,16 +1,11 @@
-"""The allocator's state in PostgreSQL, as one owner of one partition reads and writes it."""
+"""The state of one partition, as its owner reads and writes it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import fields
-from operator import attrgetter
-
-import asyncpg
+from collections.abc import AsyncIterator, Sequence
 
 from consumers.allocator.needs import heads, named
+from consumers.allocator.ports import Connect, Session
 from consumers.allocator.state import (
-    Assignment,
     Batch,
     Changes,
     DeadLetter,
@@ -23,66 +18,28 @@ from consumers.allocator.state import (
     State,
     Wallet,
     WalletKey,
-    order_row,
-    wallet_row,
 )
 from consumers.errors import Fenced
 from consumers.places import Place
 from schemas.catalogue import Catalogue
 from schemas.topics import MAX_KEPT_BYTES
-from storage.arrays import columns
-from storage.database import connect
-from storage.sql import read_queries
 
-SQL = read_queries("allocator")
 PAGE = 1_000
-COMMAND_SECONDS = 30.0
-
-# The hot statements look few rows up by index. A table that has just been filled has no statistics yet, and a plan
-# that takes it for empty would scan it whole, batch after batch.
-PARAMETERS = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
-
-_ORDER_COLUMNS = [field.name for field in fields(Order)]
-_ASSIGNMENT_COLUMNS = ["partition", *Assignment._fields]
-_order_changes = attrgetter(
-    "currency",
-    "order_id",
-    "status",
-    "network",
-    "amount",
-    "queue_place",
-    "address",
-    "reason",
-    "actor",
-    "pending_offset",
-    "pending_at",
-    "paid_offset",
-    "processing_offset",
-    "ended_offset",
-    "ended_at",
-)
 
 
 class Store:
-    """One owner's connection to the state of one partition. Not shared between tasks."""
+    """One owner's session with the state of one partition. Not shared between tasks."""
 
-    def __init__(self, url: str, topic: str, partition: int, catalogue: Catalogue) -> None:
+    def __init__(self, connect: Connect, topic: str, partition: int, catalogue: Catalogue) -> None:
         self.topic = topic
         self.partition = partition
-        self._url = url
+        self._connect = connect
         self._catalogue = catalogue
         self._recorded_catalogue: str | None = None
-        self._connection: asyncpg.Connection | None = None
+        self._session: Session | None = None
 
     async def take_place(self, partition_count: int, cluster_id: str) -> Place:
-        """The partition's place, on a new connection: whatever an old one was doing has ended by then.
+        """The partition's place, in a new session: whatever an old one was doing has ended by then.
 
         Args:
             partition_count, cluster_id: recorded at the first sight of the partition.
@@ -91,17 +48,8 @@ class Store:
             ServerUnreachable, and everything in storage.database.AWAY.
         """
         await self.close()
-        connection = await connect(
-            self._url,
-            "walletq_allocator",
-            application=f"walletq allocate {self.topic}/{self.partition}",
-            parameters=PARAMETERS,
-            command_seconds=COMMAND_SECONDS,
-        )
-        self._connection = connection
-        await connection.execute(SQL["open_place"], self.topic, self.partition, partition_count, cluster_id)
-        row = await connection.fetchrow(SQL["take_place"], self.topic, self.partition)
-        place = Place._make(row)
+        self._session = await self._connect(f"walletq allocate {self.topic}/{self.partition}")
+        place = await self._session.take_place(self.topic, self.partition, partition_count, cluster_id)
         self._recorded_catalogue = place.catalogue
         return place
 
@@ -112,15 +60,14 @@ class Store:
         free: dict[Pool, list[str]] = {}
         waiting: dict[Pool, list[str]] = {}
         if many_free:
-            for row in await self._live.fetch(SQL["first_free"], *_pools(many_free)):
-                wallet = Wallet(*row)
+            for wallet in await self._live.first_free(many_free):
                 wallets[wallet.currency, wallet.network, wallet.address] = wallet
                 free.setdefault((wallet.currency, wallet.network), []).append(wallet.address)
         if many_waiting:
-            for row in await self._live.fetch(SQL["first_waiting"], *_pools(many_waiting)):
-                order = Order(*row)
+            for order in await self._live.first_waiting(many_waiting):
+                assert order.network is not None
                 orders[order.currency, order.order_id] = order
-                waiting.setdefault((row["currency"], row["network"]), []).append(order.order_id)
+                waiting.setdefault((order.currency, order.network), []).append(order.order_id)
         return State(orders, wallets, free, waiting)
 
     async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
@@ -131,117 +78,74 @@ class Store:
             storage.database.REFUSED: the database does not take a record; nothing is written.
             storage.database.AWAY: the outcome is unknown; take the place again.
         """
-        connection = self._live
+        session, at = self._live, (self.topic, self.partition)
         dead_letters = [_kept(dead_letter) for dead_letter in changes.dead_letters]
-        async with connection.transaction():
-            moved = await connection.fetchval(
-                SQL["advance"],
-                self.topic,
-                self.partition,
-                batch.start,
-                batch.end,
-                published_offset,
-                *changes.counts,
-            )
-            if moved is None:
-                raise Fenced(self.topic, self.partition, batch.start)
+        async with session.transaction():
+            if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):
+                raise Fenced(*at, batch.start)
             if self._recorded_catalogue != self._catalogue.sha256:
-                await connection.execute(
-                    SQL["record_catalogue"],
-                    self.topic,
-                    self.partition,
-                    batch.start,
-                    self._catalogue.sha256,
-                    self._catalogue.content,
-                )
-            await self._write(connection, changes)
+                await session.record_catalogue(*at, batch.start, self._catalogue)
+            await self._write(session, changes)
             if dead_letters:
-                await connection.execute(
-                    SQL["insert_dead_letters"], self.topic, self.partition, *zip(*dead_letters, strict=True)
-                )
+                await session.insert_dead_letters(*at, dead_letters)
         self._recorded_catalogue = self._catalogue.sha256
         return dead_letters
 
     async def note_published(self, published_offset: int) -> None:
         """Move the outbox's watermark where no batch comes to carry it."""
-        await self._live.execute(SQL["note_published"], self.topic, self.partition, published_offset)
+        await self._live.note_published(self.topic, self.partition, published_offset)
 
     async def unpublished(self, start: int, end: int) -> AsyncIterator[Notification | KeptDeadLetter]:
         """What the outbox holds from `start` up to `end`: notifications, then dead letters, each in offset order."""
         after = start
-        while rows := await self._live.fetch(SQL["unpublished_notifications"], self.partition, after, end, PAGE):
-            for row in rows:
-                yield Notification(Assignment._make(row[:10]), row["amount"], row["expires_at"], row["traceparent"])
-            after = rows[-1]["assigned_offset"] + 1
+        while notifications := await self._live.unpublished_notifications(self.partition, after, end, PAGE):
+            for notification in notifications:
+                yield notification
+            after = notifications[-1].assignment.assigned_offset + 1
         after = start
-        while rows := await self._live.fetch(
-            SQL["unpublished_dead_letters"], self.topic, self.partition, after, end, PAGE
-        ):
-            for row in rows:
-                yield KeptDeadLetter._make(row)
-            after = rows[-1]["offset"] + 1
+        while kept := await self._live.unpublished_dead_letters(self.topic, self.partition, after, end, PAGE):
+            for dead_letter in kept:
+                yield dead_letter
+            after = kept[-1].offset + 1
 
     async def close(self) -> None:
-        """Give the connection up; without a farewell where the server does not answer."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+        """Give the session up; without a farewell where the server does not answer."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.terminate()
 
     @property
-    def _live(self) -> asyncpg.Connection:
-        if self._connection is None:
-            raise asyncpg.InterfaceError("the place is not taken")
-        return self._connection
+    def _live(self) -> Session:
+        assert self._session is not None, "the place is not taken"
+        return self._session
 
     async def _read_named(self, entries: Sequence[Entry]) -> tuple[dict[OrderKey, Order], dict[WalletKey, Wallet]]:
         orders: dict[OrderKey, Order] = {}
         wallets: dict[WalletKey, Wallet] = {}
         order_keys, wallet_keys = named(entries)
         if order_keys:
-            for row in await self._live.fetch(SQL["orders_named"], *columns(order_keys)):
-                order = Order(*row[: len(_ORDER_COLUMNS)])
+            for order, held in await self._live.orders_named(order_keys):
                 orders[order.currency, order.order_id] = order
-                if order.network is not None and order.address is not None:
-                    wallets[order.currency, order.network, order.address] = Wallet(
-                        currency=order.currency,
-                        network=order.network,
-                        address=order.address,
-                        status=row["w_status"],
-                        added_offset=row["w_added_offset"],
-                        order_id=order.order_id,
-                        assigned_offset=row["w_assigned_offset"],
-                        retiring=row["w_retiring"],
-                        retired_offset=row["w_retired_offset"],
-                    )
+                if held is not None:
+                    wallets[held.currency, held.network, held.address] = held
         if wallet_keys:
-            for row in await self._live.fetch(SQL["wallets_named"], *columns(wallet_keys)):
-                wallet = Wallet(*row)
+            for wallet in await self._live.wallets_named(wallet_keys):
                 wallets[wallet.currency, wallet.network, wallet.address] = wallet
         return orders, wallets
 
-    async def _write(self, connection: asyncpg.Connection, changes: Changes) -> None:
+    async def _write(self, session: Session, changes: Changes) -> None:
         if changes.new_orders:
-            await connection.copy_records_to_table(
-                "orders", records=map(order_row, changes.new_orders), columns=_ORDER_COLUMNS
-            )
+            await session.insert_orders(changes.new_orders)
         if changes.changed_orders:
-            await connection.execute(SQL["update_orders"], *columns(map(_order_changes, changes.changed_orders)))
+            await session.update_orders(changes.changed_orders)
         if changes.new_wallets:
-            await connection.execute(SQL["insert_wallets"], *columns(map(wallet_row, changes.new_wallets)))
+            await session.insert_wallets(changes.new_wallets)
         if changes.changed_wallets:
-            await connection.execute(SQL["update_wallets"], *columns(map(wallet_row, changes.changed_wallets)))
+            await session.update_wallets(changes.changed_wallets)
         if changes.releases:
-            await connection.execute(SQL["close_assignments"], self.partition, *columns(changes.releases))
+            await session.close_assignments(self.partition, changes.releases)
         if changes.assignments:
-            await connection.copy_records_to_table(
-                "assignments",
-                records=[(self.partition, *assignment) for assignment in changes.assignments],
-                columns=_ASSIGNMENT_COLUMNS,
-            )
-
-
-def _pools(many: Counter[Pool]) -> Iterator[str]:
-    return columns((currency, network, count) for (currency, network), count in many.items())
+            await session.insert_assignments(self.partition, changes.assignments)
 
 
 def _kept(dead_letter: DeadLetter) -> KeptDeadLetter:

@@ -16,6 +16,7 @@ from consumers.allocator import run_allocator
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
 from consumers.allocator.reading import Reader, Record
+from consumers.allocator.session import connecting
 from consumers.allocator.state import Entry
 from consumers.allocator.store import Store
 from consumers.places import Log
@@ -284,7 +285,7 @@ class FakeLog:
 
 def store_of(settings: Settings, catalogue: Catalogue, partition: int = right_partition(b"USDT")) -> Store:
     """A store for a partition of the orders' topic; its place is not taken yet."""
-    return Store(settings.need_database(), names(settings).orders, partition, catalogue)
+    return Store(connecting(settings.need_database()), names(settings).orders, partition, catalogue)
 
 
 def outbox_of(settings: Settings) -> Outbox:

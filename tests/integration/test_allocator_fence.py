@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from consumers.allocator.decide import decide
-from consumers.allocator.state import Batch, Entry
+from consumers.allocator.session import DatabaseSession
+from consumers.allocator.state import Batch, Counts, Entry
 from consumers.allocator.store import Store
 from consumers.errors import Fenced
 from schemas.catalogue import Catalogue, read_catalogue
@@ -127,23 +128,21 @@ async def test_a_zombie_that_goes_on_changes_nothing_and_finds_its_place_again(
 
 
 async def test_an_owner_that_stops_in_the_middle_of_a_transaction_holds_no_lock_for_long(
-    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+    settings: Settings, database: asyncpg.Connection
 ) -> None:
-    store = store_of(settings, catalogue)
-    try:
-        await store.take_place(PARTITIONS, "cluster")
-        connection = store._live  # noqa: SLF001
-        limit = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = $1", IDLE_LIMIT)
-        assert 0 < limit < settings.session_timeout_ms
-        await connection.execute(f"SET {IDLE_LIMIT} = 200")  # to wait less
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute("SELECT 1 FROM partitions FOR UPDATE")
-        await database.execute("UPDATE partitions SET applied = applied")  # waits for the lock
-        with pytest.raises(AWAY):
-            await transaction.commit()
-    finally:
-        await store.close()
+    at = (names(settings).orders, 0)
+    connection = await connect(settings.need_database(), "walletq_allocator")
+    limit = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = $1", IDLE_LIMIT)
+    assert 0 < limit < settings.session_timeout_ms
+    await connection.execute(f"SET {IDLE_LIMIT} = 200")  # to wait less
+    session = DatabaseSession(connection)
+    await session.take_place(*at, PARTITIONS, "cluster")
+    with pytest.raises(AWAY):  # noqa: PT012
+        async with session.transaction():
+            assert await session.advance(*at, 0, 1, 0, Counts(applied=1))
+            await database.execute("UPDATE partitions SET partition_count = partition_count")  # waits for the lock
+    session.terminate()
+    assert await database.fetchval("SELECT next_offset FROM partitions") == 0
 
 
 async def test_a_locked_partition_does_not_hold_up_another(settings: Settings, database: asyncpg.Connection) -> None:
