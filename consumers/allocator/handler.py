@@ -1,7 +1,6 @@
 """The allocator as a process: a member of the consumer group, with one owner for each partition it is given."""
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -10,12 +9,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
-from consumers.allocator.reading import Record
 from consumers.allocator.session import connecting
+from consumers.allocator.source import PartitionSource
 from consumers.allocator.store import Store
 from consumers.group import leave
 from consumers.member import member
-from consumers.places import Log
 from schemas.addresses import preload
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
@@ -148,7 +146,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         for tp in assigned:
             owner = Owner(
                 Store(connecting(self._settings.need_database()), tp.topic, tp.partition, self._catalogue),
-                _Partition(self._consumer, tp, self._cluster),
+                PartitionSource(self._consumer, tp, self._cluster),
                 self._outbox,
                 self._catalogue,
                 batch_records=self._settings.batch_records,
@@ -192,30 +190,6 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._consumer.commit(places)
             except (KafkaError, TimeoutError) as error:
                 log.debug("offsets_not_committed", error=type(error).__name__)
-
-
-class _Partition:
-    """One partition's log, through the process's consumer."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, tp: TopicPartition, cluster: str) -> None:
-        self._consumer = consumer
-        self._tp = tp
-        self._cluster = cluster
-
-    async def describe(self) -> Log:
-        count = len(self._consumer.partitions_for_topic(self._tp.topic) or ())
-        start = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
-        return Log(self._cluster, count, start, end)
-
-    def seek(self, offset: int) -> None:
-        self._consumer.seek(self._tp, offset)
-        self._consumer.resume(self._tp)
-
-    async def fetch(self, most: int, seconds: float) -> Sequence[Record]:
-        fetched = await self._consumer.getmany(self._tp, timeout_ms=round(seconds * 1000), max_records=most)
-        records: Sequence[Record] = fetched.get(self._tp, [])
-        return records
 
 
 def _tell(state: RetryCallState) -> None:

@@ -1,7 +1,7 @@
 """What the allocator needs of the servers: a partition's log, a session with the database, and somebody who publishes.
 
-The real ones are `handler._Partition`, `session.DatabaseSession` and `outbox.Outbox`; the simulation has others. One
-suite of tests holds both to what is promised here.
+The real ones are `source.PartitionSource`, `session.DatabaseSession` and `outbox.Outbox`; the simulation has others.
+One suite of tests holds both to what is promised here.
 """
 
 from collections import Counter

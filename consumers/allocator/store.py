@@ -79,7 +79,7 @@ class Store:
             storage.database.AWAY: the outcome is unknown; take the place again.
         """
         session, at = self._live, (self.topic, self.partition)
-        dead_letters = [_kept(dead_letter) for dead_letter in changes.dead_letters]
+        dead_letters = [as_kept(dead_letter) for dead_letter in changes.dead_letters]
         async with session.transaction():
             if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):
                 raise Fenced(*at, batch.start)
@@ -148,7 +148,8 @@ class Store:
             await session.insert_assignments(self.partition, changes.assignments)
 
 
-def _kept(dead_letter: DeadLetter) -> KeptDeadLetter:
+def as_kept(dead_letter: DeadLetter) -> KeptDeadLetter:
+    """The row of a refused record; what is too large is left out of it."""
     entry, refusal = dead_letter
     value = entry.value
     return KeptDeadLetter(

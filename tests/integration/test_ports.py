@@ -1,0 +1,94 @@
+"""The real servers keep the promises that the simulated ones keep."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from consumers.allocator.outbox import Message, Outbox
+from consumers.allocator.ports import Publisher, Session, Source
+from consumers.allocator.session import connecting
+from consumers.allocator.source import PartitionSource
+from schemas.settings import Settings
+from schemas.topics import names
+from storage.database import connect
+from storage.kafka import client_options
+from tests.integration.allocator_world import outbox_of, transactions
+from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
+from tests.ports.backend import Promise
+from tests.servers.topics import consumed
+
+
+class RealBackend:
+    """See tests.ports.Backend."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = TopicPartition(names(settings).orders, 0)
+        self._connect = connecting(settings.need_database())
+        self._closing = AsyncExitStack()
+
+    async def session(self) -> Session:
+        session = await self._connect("walletq test")
+        self._closing.callback(session.terminate)
+        return session
+
+    async def source(self) -> Source:
+        """As the allocator's process has it: a position of any kind, and paused."""
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings), enable_auto_commit=False, isolation_level="read_committed"
+        )
+        consumer.assign([self._topic])
+        await self._closing.enter_async_context(consumer)
+        consumer.seek(self._topic, 0)
+        consumer.pause(self._topic)
+        return PartitionSource(consumer, self._topic, "cluster")
+
+    async def append(self, *values: bytes) -> None:
+        async with AIOKafkaProducer(**client_options(self._settings)) as producer:
+            for value in values:
+                await producer.send_and_wait(self._topic.topic, value, b"USDT", self._topic.partition)
+
+    async def leave_gap(self) -> None:
+        """An aborted record, and its transaction's marker."""
+        async with transactions(self._settings, "gap") as producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(self._topic.topic, b"aborted", b"USDT", self._topic.partition)
+            await producer.abort_transaction()
+
+    def publisher(self) -> Publisher:
+        outbox: Outbox = outbox_of(self._settings)
+        self._closing.push_async_callback(outbox.close)
+        return outbox
+
+    async def published(self) -> list[Message]:
+        of = names(self._settings)
+        found = await consumed(self._settings, of.notifications)
+        found += await consumed(self._settings, of.dead_letters(of.orders), 1)
+        return [Message(record.topic, record.key, record.value, list(record.headers)) for record in found]
+
+    async def close(self) -> None:
+        """Give up what was handed out."""
+        await self._closing.aclose()
+
+
+@pytest.fixture
+async def backend(settings: Settings) -> AsyncIterator[RealBackend]:
+    """Real servers, and a database whose own default isolation level is another than walletq needs."""
+    administrator = await connect(settings.need_database())
+    database = await administrator.fetchval("SELECT current_database()")
+    await administrator.execute(f'ALTER DATABASE "{database}" SET default_transaction_isolation = "repeatable read"')
+    administrator.terminate()
+    backend = RealBackend(settings)
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
+@pytest.mark.parametrize(
+    "promise", [*SESSION_PROMISES, *LOG_PROMISES, *PUBLISHER_PROMISES], ids=lambda promise: promise.__name__
+)
+async def test_the_servers_keep_the_promise(backend: RealBackend, promise: Promise) -> None:
+    await promise(backend)

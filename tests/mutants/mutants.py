@@ -1,0 +1,319 @@
+"""The mutants: what is broken, where, and which tests must see it."""
+
+from typing import NamedTuple
+
+SIMULATION = "simulation"
+"Seen by `python -m tests.simulation`."
+
+OWNER = "consumers/allocator/owner.py"
+STORE = "consumers/allocator/store.py"
+SESSION = "consumers/allocator/session.py"
+OUTBOX = "consumers/allocator/outbox.py"
+DECIDE = "consumers/allocator/decide.py"
+NEEDS = "consumers/allocator/needs.py"
+HANDLER = "consumers/allocator/handler.py"
+ALLOCATOR_SQL = "storage/queries/allocator.sql"
+MAILER_SQL = "storage/queries/mailer.sql"
+DATABASE = "storage/database.py"
+
+PORTS = "tests/integration/test_ports.py"
+FENCE = "tests/integration/test_allocator_fence.py"
+OUTBOX_TESTS = "tests/integration/test_allocator_outbox.py"
+
+
+class Mutant(NamedTuple):
+    """One mistake."""
+
+    name: str
+    file: str
+    before: str
+    "What the file says; it must say it exactly once."
+    after: str
+    seen_by: str
+    "SIMULATION, or the tests that pytest is to run."
+
+
+MUTANTS = (
+    # The fence
+    Mutant(
+        "no fence: a batch is written though the place has moved",
+        STORE,
+        "if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):",
+        "if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts) and not changes:",
+        SIMULATION,
+    ),
+    Mutant(
+        "no fence in the statement: any place may be moved",
+        ALLOCATOR_SQL,
+        "WHERE topic = $1 AND partition = $2 AND next_offset = $3\nRETURNING 1",
+        "WHERE topic = $1 AND partition = $2 AND $3::bigint IS NOT NULL\nRETURNING 1",
+        PORTS,
+    ),
+    Mutant(
+        "fence with <=: a place that was passed counts as the own",
+        ALLOCATOR_SQL,
+        "WHERE topic = $1 AND partition = $2 AND next_offset = $3\nRETURNING 1",
+        "WHERE topic = $1 AND partition = $2 AND next_offset <= $3\nRETURNING 1",
+        PORTS,
+    ),
+    Mutant(
+        "fence on the first record's offset: gaps of transaction markers fence the owner for ever",
+        OWNER,
+        "return Batch(start, entries[-1].offset + 1, entries)",
+        "return Batch(entries[0].offset, entries[-1].offset + 1, entries)",
+        SIMULATION,
+    ),
+    Mutant(
+        "the place is read without waiting for the transaction that moves it",
+        ALLOCATOR_SQL,
+        "WHERE topic = $1 AND partition = $2 FOR UPDATE;",
+        "WHERE topic = $1 AND partition = $2;",
+        PORTS,
+    ),
+    Mutant(
+        "default isolation level: the fence raises where it should say no",
+        DATABASE,
+        '        "default_transaction_isolation": "read committed",\n',
+        "",
+        PORTS,
+    ),
+    Mutant(
+        "a stopped owner may hold its locks for ever",
+        DATABASE,
+        '        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),\n',
+        "",
+        FENCE,
+    ),
+    # The outbox
+    Mutant(
+        "watermark moved before publishing",
+        OWNER,
+        "await self._store.apply(batch, changes, self._published_offset)",
+        "await self._store.apply(batch, changes, batch.end)",
+        SIMULATION,
+    ),
+    Mutant(
+        "publish before commit",
+        OWNER,
+        "            dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        "            await self._outbox.publish(self._store.partition, changes.notifications)\n"
+        "            dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        SIMULATION,
+    ),
+    Mutant(
+        "no republishing when a place is taken",
+        OWNER,
+        "if place.published_offset < place.next_offset:",
+        "if place.next_offset < 0:",
+        SIMULATION,
+    ),
+    Mutant(
+        "no republishing after Fenced or a lost commit reply",
+        OWNER,
+        "        self.next_offset = place.next_offset\n        if place.published_offset < place.next_offset:",
+        "        again, self.next_offset = self.next_offset is not None, place.next_offset\n"
+        "        if place.published_offset < place.next_offset and not again:",
+        SIMULATION,
+    ),
+    Mutant(
+        "republishing leaves the dead letters out",
+        STORE,
+        "        after = start\n        while kept := await",
+        "        after = end\n        while kept := await",
+        SIMULATION,
+    ),
+    Mutant(
+        "the watermark is not noted while no record comes",
+        OWNER,
+        "            elif behind:\n                await self._note_published()",
+        "            elif behind:\n                self._noted_offset = self._published_offset",
+        SIMULATION,
+    ),
+    Mutant(
+        "the watermark may go back",
+        ALLOCATOR_SQL,
+        "published_offset = greatest(published_offset, $5),",
+        "published_offset = $5,",
+        PORTS,
+    ),
+    Mutant(
+        "a publish does not wait for the acknowledgements",
+        OUTBOX,
+        "            for acknowledgement in sent:\n                acknowledgement.result()\n",
+        "",
+        "tests/integration/test_ports.py tests/integration/test_allocator_outages.py",
+    ),
+    # The place
+    Mutant(
+        "no seek on assignment",
+        OWNER,
+        "        self._source.seek(place.next_offset)\n",
+        "        if self.next_offset == 0:\n            self._source.seek(place.next_offset)\n",
+        SIMULATION,
+    ),
+    Mutant(
+        "a seek past what may have been fetched by somebody else: one record is skipped",
+        OWNER,
+        "self._source.seek(place.next_offset)",
+        "self._source.seek(place.next_offset + 1 if place.next_offset else 0)",
+        SIMULATION,
+    ),
+    Mutant(
+        "the state of a batch is kept from the attempt before",
+        STORE,
+        "        await self.close()\n        self._session = await self._connect",
+        "        if self._session is not None:\n"
+        "            return await self._session.take_place(self.topic, self.partition, partition_count, cluster_id)\n"
+        "        self._session = await self._connect",
+        SIMULATION,
+    ),
+    Mutant(
+        "a change of the catalogue is not recorded",
+        STORE,
+        "if self._recorded_catalogue != self._catalogue.sha256:",
+        "if self._recorded_catalogue is None:",
+        SIMULATION,
+    ),
+    # Refused records
+    Mutant(
+        "skipping a refused record's neighbours",
+        OWNER,
+        "        if len(entries) > 1:\n",
+        "        if len(entries) > 1:\n"
+        "            refusal = Refusal(Reason.STORAGE_REFUSED, _name(error))\n"
+        "            await self._process(batch._replace(entries=[e._replace(refusal=refusal) for e in entries]))\n"
+        "            return\n",
+        SIMULATION,
+    ),
+    Mutant(
+        "half of a refused batch is forgotten",
+        OWNER,
+        "            await self._process(self._batch(entries[:middle]))\n"
+        "            await self._process(self._batch(entries[middle:]))\n",
+        "            await self._process(self._batch(entries[:middle]))\n"
+        "            await self._process(Batch(entries[middle - 1].offset + 1, batch.end, entries[-1:]))\n",
+        SIMULATION,
+    ),
+    Mutant(
+        "a server that is out of memory or disk counts as one that refuses the record",
+        DATABASE,
+        "REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)",
+        "REFUSED = (asyncpg.PostgresError,)",
+        "tests/integration/test_allocator_outages.py",
+    ),
+    # The rules
+    Mutant(
+        "LIFO: the youngest waiting order is served",
+        DECIDE,
+        "            order_id = next(iter(waiting))",
+        "            order_id = next(reversed(waiting))",
+        SIMULATION,
+    ),
+    Mutant(
+        "LIFO in the statement: the youngest waiting orders are read",
+        ALLOCATOR_SQL,
+        "ORDER BY o.queue_place LIMIT pool.many",
+        "ORDER BY o.queue_place DESC LIMIT pool.many",
+        PORTS,
+    ),
+    Mutant(
+        "too few of the queue are read for a batch with several releases",
+        NEEDS,
+        "                    waiting[event.currency, network] += 1\n",
+        "                    waiting[event.currency, network] = 1\n",
+        SIMULATION,
+    ),
+    Mutant(
+        "release without serving the queue",
+        DECIDE,
+        "        if waiting := self._waiting.get(pool):",
+        "        if (waiting := self._waiting.get(pool)) and isinstance(entry.event, WalletAdded):",
+        SIMULATION,
+    ),
+    Mutant(
+        "forgetting a late final: a pending that comes after it gets a wallet",
+        DECIDE,
+        "            _end(self._new_order(Order(event.currency, event.order_id, event.status)), entry, event)\n",
+        "",
+        SIMULATION,
+    ),
+    Mutant(
+        "a timeout that releases a paid order's wallet",
+        DECIDE,
+        'if event.status == "cancelled" and event.reason == PAYMENT_TIMEOUT and order.status != "pending":',
+        'if event.status == "cancelled" and event.reason == PAYMENT_TIMEOUT and order.status == "processing":',
+        SIMULATION,
+    ),
+    Mutant(
+        "a retiring wallet goes to the next order",
+        DECIDE,
+        '        if wallet.retiring:\n            _become(wallet, "retired")\n        elif',
+        "        if",
+        SIMULATION,
+    ),
+    Mutant(
+        "any wallet_cooled ends a cooling",
+        DECIDE,
+        "if wallet.cooling_assignment_id != event.assignment_id:",
+        "if wallet.cooling_assignment_id is None:",
+        SIMULATION,
+    ),
+    Mutant(
+        "an order that leaves the queue keeps its place in it",
+        DECIDE,
+        "            self._waiting.get(pool, {}).pop(order.order_id, None)\n",
+        "            pass\n",
+        SIMULATION,
+    ),
+    # The mailer
+    Mutant(
+        "claim without lease: a mailer that dies takes its mails with it",
+        MAILER_SQL,
+        "    WHERE next_attempt_at <= now()\n    ORDER BY next_attempt_at",
+        "    WHERE next_attempt_at <= now() AND state = 'due'\n    ORDER BY next_attempt_at",
+        "tests/integration/test_mailer_delivery.py",
+    ),
+    Mutant(
+        "claim without lock: two mailers claim the same mail",
+        MAILER_SQL,
+        "    LIMIT $1\n    FOR UPDATE SKIP LOCKED\n",
+        "    LIMIT $1\n",
+        "tests/integration/test_mailer_delivery.py",
+    ),
+    Mutant(
+        "no check before sending: an order that has ended gets its mail",
+        "consumers/mailer/endings.py",
+        "if dossier.released or dossier.email is None",
+        "if dossier.email is None",
+        "tests/unit/test_mailer_decisions.py tests/integration/test_mailer_delivery.py",
+    ),
+    Mutant(
+        "settle without lease: a mailer that woke up ends another's attempt",
+        MAILER_SQL,
+        "  AND deliveries.lease_holder = ended.lease_holder\n",
+        "",
+        "tests/integration/test_mailer_delivery.py",
+    ),
+    Mutant(
+        "an unknown outcome counts as sent",
+        "consumers/mailer/endings.py",
+        "        case Kind.SENT:\n",
+        "        case Kind.SENT | Kind.UNKNOWN:\n",
+        "tests/unit/test_mailer_decisions.py",
+    ),
+    Mutant(
+        "the mailer's fence is gone: a zombie moves the place",
+        MAILER_SQL,
+        "  AND partitions.next_offset = batch.start_offset\n",
+        "",
+        "tests/integration/test_mailer_intake.py",
+    ),
+    # The group
+    Mutant(
+        "two processes may have one member id",
+        "consumers/member.py",
+        'if not await connection.fetchval(SQL["hold_member"], group, member_id):',
+        'if await connection.fetchval(SQL["hold_member"], group, member_id) is None:',
+        "tests/integration/test_allocator_membership.py",
+    ),
+)

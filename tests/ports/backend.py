@@ -1,0 +1,40 @@
+"""What a promise is given: the real servers, or the simulated ones."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from consumers.allocator.outbox import Message
+from consumers.allocator.ports import Publisher, Session, Source
+
+TOPIC = "order-status"
+
+
+class Backend(Protocol):
+    """Servers with an empty database and empty topics."""
+
+    async def session(self) -> Session:
+        """A new session with the database."""
+        ...
+
+    async def source(self) -> Source:
+        """A new reader of the log, as a process has it before its first seek."""
+        ...
+
+    async def append(self, *values: bytes) -> None:
+        """These records are at the end of the log now."""
+        ...
+
+    async def leave_gap(self) -> None:
+        """An offset at the end of the log has no record."""
+        ...
+
+    def publisher(self) -> Publisher:
+        """A new publisher."""
+        ...
+
+    async def published(self) -> list[Message]:
+        """What is on the topics that are published to, in the order of each partition."""
+        ...
+
+
+Promise = Callable[[Backend], Awaitable[None]]
