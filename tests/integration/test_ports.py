@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import SecretStr
 
 from consumers.allocator.outbox import Message, Outbox
 from consumers.allocator.ports import Publisher, Session, Source
@@ -17,6 +18,8 @@ from storage.kafka import client_options
 from tests.integration.allocator_world import outbox_of, transactions
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
 from tests.ports.backend import Promise
+from tests.servers.databases import Databases
+from tests.servers.servers import Servers
 from tests.servers.topics import consumed
 
 
@@ -74,12 +77,26 @@ class RealBackend:
 
 
 @pytest.fixture
-async def backend(settings: Settings) -> AsyncIterator[RealBackend]:
-    """Real servers, and a database whose own default isolation level is another than walletq needs."""
-    administrator = await connect(settings.need_database())
-    database = await administrator.fetchval("SELECT current_database()")
-    await administrator.execute(f'ALTER DATABASE "{database}" SET default_transaction_isolation = "repeatable read"')
+async def database_alone(servers: Servers, databases: Databases) -> AsyncIterator[RealBackend]:
+    """A database whose own default isolation level is another than walletq needs; no topics."""
+    url = await databases.create()
+    administrator = await connect(url)
+    name = await administrator.fetchval("SELECT current_database()")
+    await administrator.execute(f'ALTER DATABASE "{name}" SET default_transaction_isolation = "repeatable read"')
     administrator.terminate()
+    backend = RealBackend(
+        Settings(kafka_bootstrap_servers=servers.kafka_bootstrap_servers, database_url=SecretStr(url))
+    )
+    try:
+        yield backend
+    finally:
+        await backend.close()
+        await databases.drop(url)
+
+
+@pytest.fixture
+async def topics(settings: Settings) -> AsyncIterator[RealBackend]:
+    """Empty topics."""
     backend = RealBackend(settings)
     try:
         yield backend
@@ -87,8 +104,11 @@ async def backend(settings: Settings) -> AsyncIterator[RealBackend]:
         await backend.close()
 
 
-@pytest.mark.parametrize(
-    "promise", [*SESSION_PROMISES, *LOG_PROMISES, *PUBLISHER_PROMISES], ids=lambda promise: promise.__name__
-)
-async def test_the_servers_keep_the_promise(backend: RealBackend, promise: Promise) -> None:
-    await promise(backend)
+@pytest.mark.parametrize("promise", SESSION_PROMISES, ids=lambda promise: promise.__name__)
+async def test_postgresql_keeps_the_promise(database_alone: RealBackend, promise: Promise) -> None:
+    await promise(database_alone)
+
+
+@pytest.mark.parametrize("promise", [*LOG_PROMISES, *PUBLISHER_PROMISES], ids=lambda promise: promise.__name__)
+async def test_kafka_keeps_the_promise(topics: RealBackend, promise: Promise) -> None:
+    await promise(topics)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from bip_utils import (
     Base58ChecksumError,
@@ -15,6 +16,7 @@ from bip_utils.utils.crypto import Kekkak256
 _HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
+@lru_cache(10_000)
 def normalised(network: str, address: str) -> str | None:
     """The form by which a wallet is identified; a network without a rule here takes any text as it is."""
     rule = _RULES.get(network)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -204,8 +205,11 @@ def _locale(recipient: dict[str, object]) -> object:
 
 
 def _is_email(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
+    return isinstance(value, str) and _is_mailbox(value)
+
+
+@lru_cache(10_000)
+def _is_mailbox(value: str) -> bool:
     try:
         checked = validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError:

@@ -18,6 +18,7 @@ CURRENCY = "USDT"
 POOLS = ("TRC-20", "ERC-20")
 FINALS = ("completed", "cancelled", "failed")
 AMOUNTS = ("10.00", "10", "4000", "10.000000", "9")
+NO_ASSIGNMENT = "00000000-0000-4000-8000-000000000000"
 POISON = "poison-"
 "The simulated database refuses orders whose ids begin so."
 
@@ -72,7 +73,7 @@ def key_and_value(item: Item, cooling: str) -> tuple[bytes | None, bytes | None]
 
 def no_cooling(item: Item) -> str:
     """What a stale clock says: the end of a cooling that there is not."""
-    return f"{POOLS[item.pool]} {_address(item)} 00000000-0000-4000-8000-{item.subject:012d}"
+    return f"{POOLS[item.pool]} {_address(item)} {NO_ASSIGNMENT}"
 
 
 def _order(item: Item, order_id: str, status: str) -> dict[str, object]:

@@ -96,6 +96,8 @@ class Plan(NamedTuple):
     seed: int
     "Of the delays of the calls."
     members: int
+    catalogue: int
+    "The one that all begin with."
     batch_records: int
     log: tuple[Item, ...]
     faults: tuple[Fault, ...]
@@ -128,6 +130,7 @@ def plan_of_seed(seed: int) -> Plan:
     return Plan(
         seed=seed,
         members=rng.randint(1, 3),
+        catalogue=rng.randrange(3),
         batch_records=rng.choice((1, 2, 3, 8, 50)),
         log=tuple(_log(rng)),
         faults=tuple(_fault(rng) for _ in range(rng.randint(0, 10))),

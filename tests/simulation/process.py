@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from schemas.catalogue import Catalogue
-from tests.simulation.plan import Fault
+from tests.simulation.plan import CRITICAL, Fault
 
 Result = TypeVar("Result")
 Work = Callable[[], Awaitable[Result]]
@@ -79,7 +79,7 @@ class Process:
         part: Work[object] | None = None,
         odd: Work[Result] | None = None,
     ) -> Result:
-        """A call of a server: a while to get there, the work, a while for the reply, and whatever goes wrong.
+        """A call of a server: a while to get there, the work, its reply, and whatever goes wrong.
 
         Args:
             name: one of plan.CALLS.
@@ -96,8 +96,9 @@ class Process:
             return await self._go_wrong(fault, work, error, late, part, odd)
         await self.at_work()
         result = await work()
-        await asyncio.sleep(self._way())
-        await self.at_work()
+        if name in CRITICAL:  # of the others the reply may come at once: nobody else sees what they do
+            await asyncio.sleep(self._way())
+            await self.at_work()
         return result
 
     async def _go_wrong(

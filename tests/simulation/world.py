@@ -10,7 +10,7 @@ from tests.reference import right_partition
 from tests.simulation.broker import SimulatedLog, SimulatedTopics
 from tests.simulation.checks import Checks
 from tests.simulation.database import Database
-from tests.simulation.events import CURRENCY, catalogues, key_and_value, no_cooling
+from tests.simulation.events import CURRENCY, NO_ASSIGNMENT, catalogues, key_and_value, no_cooling
 from tests.simulation.group import Group
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Fault, Item, Plan
@@ -63,7 +63,7 @@ class World:
     async def run(self) -> str | None:
         """What does not hold; None where all is well."""
         for member in range(self.plan.members):
-            self.group.start(member, self.catalogues[0])
+            self.group.start(member, self.catalogues[self.plan.catalogue])
         playing = self.spawn(self._play())
         await asyncio.wait([playing, self._violation], return_when=asyncio.FIRST_COMPLETED)
         if self._violation.done():
@@ -101,14 +101,15 @@ class World:
                 self.log.append(self.partition, clock_ms, key, value)
 
     def _cooling(self, item: Item) -> str:
-        """The clock reads the database: one of the wallets that cool."""
+        """The clock reads the database: one of the wallets that cool; a stale one knows another assignment."""
         if item.kind != "cool":
             return ""
         found = [wallet for wallet in self.database.wallets.values() if wallet.cooling_assignment_id is not None]
-        if not found or item.variant > 8:
+        if not found:
             return no_cooling(item)
         wallet = found[item.subject % len(found)]
-        return f"{wallet.network} {wallet.address} {wallet.cooling_assignment_id}"
+        ended = wallet.cooling_assignment_id if item.variant < 8 else NO_ASSIGNMENT
+        return f"{wallet.network} {wallet.address} {ended}"
 
     async def _moves(self) -> None:
         for move in self.plan.moves:

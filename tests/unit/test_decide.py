@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from consumers.allocator.state import Reason
 from tests.reference import Catalogue, Model, Record
+from tests.reference.agreement import disagreement, facts_of_model, facts_of_rows
 from tests.traffic import as_records, catalogues, hostile, lifecycle, logs
 from tests.unit.memory import Memory, by_partition, of
 
@@ -44,25 +45,9 @@ def _place(dead_letter: tuple[int, object]) -> tuple[int, int]:
 
 def assert_agrees(memory: Memory, model: Model) -> None:
     """The state of the rules is the state of the reference model, row by row."""
-    assert {key: (o.status, o.network, o.amount, o.queue_place, o.address) for key, o in memory.orders.items()} == {
-        key: (o.status, o.network, o.amount, o.place, o.address) for key, o in model.orders.items()
-    }
-    assert {
-        key: (w.status, w.free_place, w.order_id, w.retiring, w.cooling_assignment_id)
-        for key, w in memory.wallets.items()
-    } == {key: (w.status, w.place, w.held_by, w.retiring, w.cooling_since) for key, w in model.wallets.items()}
-    assert {
-        (partition, a.assigned_offset, a.released_offset, a.currency, a.network, a.address, a.order_id, a.waited)
-        for (partition, _), a in memory.assignments.items()
-    } == {
-        (a.partition, a.assigned_offset, a.released_offset, a.currency, a.network, a.address, a.order_id, a.waited)
-        for a in model.assignments
-    }
-    assert {(partition, d.entry.offset, str(d.refusal.reason)) for partition, d in memory.dead_letters} == {
-        (d.partition, d.offset, d.reason) for d in model.dead_letters
-    }
-    names = ("applied", "no_effect", "dead_letter", "dropped_fields")
-    assert memory.counts[:4] == [model.counts[name] for name in names]
+    dead_letters = [(number, d.entry.offset, d.refusal.reason) for number, d in memory.dead_letters]
+    found = facts_of_rows(memory.orders, memory.wallets, memory.assignments, dead_letters, memory.counts)
+    assert not disagreement(found, facts_of_model(model))
 
 
 @many
