@@ -8,7 +8,7 @@ TEST_WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything pinned by hash
 
@@ -37,6 +37,20 @@ test-unit: setup ## The tests that need no servers
 test-containers: setup ## The integration tests on Docker containers
 	@WALLETQ_TEST_SERVERS=containers $(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
 
+SEEDS ?= 10000
+simulate: setup ## The allocator under SEEDS=10000 seeded schedules of faults
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+mutants: setup ## Break walletq on purpose, one mistake at a time: the tests must see each
+	@$(BIN)/python -m tests.mutants
+
+MINUTES ?= 5
+soak: setup ## A random mix of faults on real servers for MINUTES=5
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+bench-replay: setup ## Whether a replay of a million events holds: memory, speed, what it finds
+	@$(BIN)/python -m benchmarks.replay
+
 bench: setup ## How fast one allocator drains a backlog
 	@$(BIN)/python -m benchmarks.drain
 
@@ -55,4 +69,4 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 
-.PHONY: help setup demo up test test-unit test-containers bench lint format pins
+.PHONY: help setup demo up test test-unit test-containers simulate mutants soak bench bench-replay lint format pins

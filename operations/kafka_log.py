@@ -17,6 +17,8 @@ START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 "Where there is more to read, it comes within so long."
 POLL_MS = 100
+MAX_RECORDS = 10_000
+"The most records that are in memory at a time, of those that are fetched: each is a large object."
 
 
 class KafkaLog:
@@ -61,7 +63,7 @@ class KafkaLog:
         heard = time.monotonic()
         places = {at: start[at.partition] for at in left}
         while left:
-            fetched = await self._consumer.getmany(*left, timeout_ms=POLL_MS)
+            fetched = await self._consumer.getmany(*left, timeout_ms=POLL_MS, max_records=MAX_RECORDS)
             for at, records in fetched.items():
                 if wanted := [record for record in records if record.offset < left[at]]:
                     yield wanted
@@ -108,6 +110,7 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await consumer.start()
+                await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
         except (KafkaError, OSError, asyncio.TimeoutError) as error:
             raise unreachable(settings, error) from error
         counts = {topic.name: len(described[topic.name]["partitions"]) for topic in topics(settings)}

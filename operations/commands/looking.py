@@ -35,6 +35,9 @@ def verify(
         float | None,
         typer.Option("--wait", metavar="S", help="Require it, but wait for it up to so many seconds.", min=0),
     ] = None,
+    without_replay: Annotated[
+        bool, typer.Option("--without-replay", help="Leave out I5, which takes the longest on a long log.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the invariants, everywhere.
@@ -46,4 +49,5 @@ def verify(
     from operations.verify import verify as run_verify
 
     settings = settings_for_command()
-    raise typer.Exit(run(settings, run_verify(settings, drained=drained, wait_seconds=wait, as_json=as_json)))
+    work = run_verify(settings, drained=drained, wait_seconds=wait, replay=not without_replay, as_json=as_json)
+    raise typer.Exit(run(settings, work))

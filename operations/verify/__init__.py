@@ -7,11 +7,14 @@ import asyncio
 import time
 
 from operations.kafka_log import open_log
+from operations.replay.progress import progress_bar
+from operations.replay.state import replayed_state
 from operations.terminal import print_json
 from operations.verify.dead_letters import check_dead_letters
 from operations.verify.finding import Finding
 from operations.verify.notifications import check_notifications
 from operations.verify.places import check_counts, check_drained, check_fit
+from operations.verify.replay import LEFT_OUT, ReplayCheck
 from operations.verify.snapshot import take_snapshot
 from operations.verify.tables import check_tables
 from schemas.settings import Settings
@@ -19,21 +22,22 @@ from schemas.topics import names
 
 POLL_SECONDS = 0.2
 
-NEEDS_REPLAY = Finding("I5", "the database equals a replay of the log", "nothing", "not checked", note="needs replay")
 
-
-async def verify(settings: Settings, *, drained: bool, wait_seconds: float | None, as_json: bool) -> int:
+async def verify(
+    settings: Settings, *, drained: bool, wait_seconds: float | None, replay: bool = True, as_json: bool
+) -> int:
     """Check, print, and return the exit code: 1 where an invariant does not hold.
 
     Args:
         settings: where the servers are.
         drained: require that nothing is left to do.
         wait_seconds: require it, but wait for it so long at most.
+        replay: compare the database with a replay of the log, too.
         as_json: print JSON.
     """
     if wait_seconds is not None:
         await until_drained(settings, wait_seconds)
-    findings = await check(settings, drained=drained or wait_seconds is not None)
+    findings = await check(settings, drained=drained or wait_seconds is not None, replay=replay, bar=not as_json)
     violated = any(finding.result == "violated" for finding in findings)
     if as_json:
         print_json({"ok": not violated, "findings": [vars(finding) for finding in findings]})
@@ -42,19 +46,31 @@ async def verify(settings: Settings, *, drained: bool, wait_seconds: float | Non
     return 1 if violated else 0
 
 
-async def check(settings: Settings, *, drained: bool = False) -> list[Finding]:
-    """Check every invariant, of one moment of the database."""
+async def check(settings: Settings, *, drained: bool = False, replay: bool = True, bar: bool = False) -> list[Finding]:
+    """Check every invariant, of one moment of the database.
+
+    Args:
+        drained: I10 is required, not only noted.
+        replay: I5, too: it takes as long as everything else together.
+        bar: show on a terminal how far the replay is.
+    """
     of = names(settings)
-    async with open_log(settings) as log, take_snapshot(settings) as snapshot:
-        findings = await check_tables(snapshot, of)
-        fit = await check_fit(snapshot, log, of)
-        findings.append(fit)
-        if fit.result == "ok":  # else offsets say nothing
-            findings.append(await check_counts(snapshot, log, of))
-            findings += await check_dead_letters(snapshot, log, of)
-            findings += await check_notifications(snapshot, log, of)
-            findings.append(await check_drained(snapshot, log, of, required=drained))
-    return sorted([*findings, NEEDS_REPLAY], key=lambda finding: int(finding.invariant.lstrip("I").replace("log", "0")))
+    with replayed_state() as state, progress_bar("replaying", wanted=bar) as progress:
+        async with open_log(settings) as log:
+            replayed = ReplayCheck(of.orders, log, state, progress) if replay else None
+            if replayed:
+                await replayed.catch_up(settings)
+            async with take_snapshot(settings) as snapshot:
+                findings = await check_tables(snapshot, of)
+                findings.append(await replayed.check(snapshot) if replayed else LEFT_OUT)
+                fit = await check_fit(snapshot, log, of)
+                findings.append(fit)
+                if fit.result == "ok":  # else offsets say nothing
+                    findings.append(await check_counts(snapshot, log, of))
+                    findings += await check_dead_letters(snapshot, log, of)
+                    findings += await check_notifications(snapshot, log, of)
+                    findings.append(await check_drained(snapshot, log, of, required=drained))
+    return sorted(findings, key=lambda finding: int(finding.invariant.lstrip("I").replace("log", "0")))
 
 
 async def until_drained(settings: Settings, seconds: float) -> bool:

@@ -17,11 +17,17 @@ async def check_tables(snapshot: Snapshot, names: Names) -> list[Finding]:
     deliveries = f"{counts['deliveries']:,} deliveries"
     checks = (
         ("I1", "no two assignments of a wallet overlap", assignments, "overlapping_assignments", ()),
-        ("I1", "wallets, orders and open assignments agree on who holds what", wallets, "disagreeing_holders", ()),
+        (
+            "I1",
+            "wallets, orders and open assignments agree on who holds what",
+            f"{wallets}, {orders}",
+            "disagreeing_holders",
+            (),
+        ),
         ("I1", "wallets know their open assignment", wallets, "wallets_of_another_assignment", ()),
         ("I2", "an order gets at most one wallet", assignments, "orders_assigned_twice", ()),
         ("I2", "every assignment has its order", assignments, "assignments_without_order", ()),
-        ("I3", "no pool has both a free wallet and a waiting order", wallets, "idle_wallets", ()),
+        ("I3", "no pool has both a free wallet and a waiting order", f"{wallets}, {orders}", "idle_wallets", ()),
         ("I4", "first in, first out in every pool", orders, "overtaken_orders", ()),
         ("I4", "assignments know whether their order waited", assignments, "wrongly_waited", ()),
         ("I8", "every delivery has ended or has a next attempt", deliveries, "deliveries_without_next_attempt", ()),

@@ -32,6 +32,7 @@ NEEDS_SERVERS = [
     ["wallets", "list"],
     ["status"],
     ["verify"],
+    ["replay"],
     ["clock"],
     ["allocate"],
     ["mail"],
