@@ -44,6 +44,9 @@ simulate: setup ## The allocator under SEEDS=10000 seeded schedules of faults
 mutants: setup ## Break walletq on purpose, one mistake at a time: the tests must see each
 	@$(BIN)/python -m tests.mutants
 
+protocol: setup ## Check the model of the protocol, and that broken ones are refused
+	@$(BIN)/python -m tests.model_checker
+
 MINUTES ?= 5
 soak: setup ## A random mix of faults on real servers for MINUTES=5
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
@@ -69,4 +72,4 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 
-.PHONY: help setup demo up test test-unit test-containers simulate mutants soak bench bench-replay lint format pins
+.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-replay lint format pins

@@ -29,14 +29,17 @@ class Stopped(RuntimeError):
     """Nobody waits for the download any more."""
 
 
-def download(jars: Sequence[Jar], cache: Path, fetch: Fetch, stopped: threading.Event) -> None:
+def download(jars: Sequence[Jar], cache: Path, fetch: Fetch, stopped: threading.Event, *, what: str = "Kafka") -> None:
     """Fetch them all into the cache.
+
+    Args:
+        what: they are, for the progress bar.
 
     Raises:
         OSError, RuntimeError: one of them cannot be fetched; what is whole stays in the cache.
     """
     with (
-        _progress_bar(jars) as advance,
+        _progress_bar(jars, what) as advance,
         tempfile.TemporaryDirectory(dir=cache, prefix="download-") as temporary,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
@@ -99,11 +102,11 @@ def fetch_with_jgo(coordinate: str, folder: Path, count: Count) -> Path:
 
 
 @contextlib.contextmanager
-def _progress_bar(jars: Sequence[Jar]) -> Iterator[Advance]:
+def _progress_bar(jars: Sequence[Jar], what: str) -> Iterator[Advance]:
     """A bar on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("Kafka"),
+        TextColumn(what),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

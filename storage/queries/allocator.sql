@@ -3,10 +3,11 @@ INSERT INTO partitions (topic, partition, partition_count, cluster_id) VALUES ($
 ON CONFLICT (topic, partition) DO NOTHING;
 
 -- take_place: the partition's row, once no transaction is changing it any more
-SELECT partition_count, cluster_id, next_offset, published_offset,
-       (SELECT sha256 FROM catalogues c WHERE c.topic = p.topic AND c.partition = p.partition
-        ORDER BY from_offset DESC LIMIT 1) AS catalogue
-FROM partitions p WHERE topic = $1 AND partition = $2 FOR UPDATE;
+SELECT partition_count, cluster_id, next_offset, published_offset
+FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE;
+
+-- last_catalogue: which catalogue decided last
+SELECT sha256 FROM catalogues WHERE topic = $1 AND partition = $2 ORDER BY from_offset DESC LIMIT 1;
 
 -- advance: move the partition's place from $3 to $4; no row means that another consumer owns it now
 UPDATE partitions

@@ -1,6 +1,9 @@
 """Two owners of one partition: whoever comes second with a place that has moved changes nothing."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
@@ -176,3 +179,44 @@ async def test_the_allocator_writes_as_its_role_and_cannot_delete(
                 await session.execute(statement)
     finally:
         await session.close()
+
+
+class Interrupted:
+    """A connection on which something happens after the first statement that is executed."""
+
+    def __init__(self, connection: asyncpg.Connection, then: Callable[[], Awaitable[None]]) -> None:
+        self._connection = connection
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, query: str, *arguments: object) -> None:
+        await self._connection.execute(query, *arguments)
+        await self._then()
+
+
+async def test_a_place_that_had_to_be_waited_for_comes_with_the_catalogue_recorded_meanwhile(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    at = (names(settings).orders, 0)
+    connections = [await connect(settings.need_database(), "walletq_allocator") for _ in range(2)]
+    opened, recorded = asyncio.Event(), asyncio.Event()
+
+    async def between() -> None:
+        opened.set()
+        await recorded.wait()
+
+    old, new = DatabaseSession(connections[0]), DatabaseSession(Interrupted(connections[1], between))
+    await old.take_place(*at, PARTITIONS, "cluster")
+    taking = asyncio.create_task(new.take_place(*at, PARTITIONS, "cluster"))
+    await opened.wait()
+    async with old.transaction():
+        assert await old.advance(*at, 0, 1, 0, Counts(applied=1))
+        await old.record_catalogue(*at, 0, catalogue)
+        recorded.set()
+        await until(partial(database.fetchval, "SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"), what="a waiter")
+    place = await taking
+    assert (place.next_offset, place.catalogue) == (1, catalogue.sha256)
+    old.terminate()
+    new.terminate()

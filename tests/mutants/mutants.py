@@ -66,9 +66,18 @@ MUTANTS = (
     Mutant(
         "the place is read without waiting for the transaction that moves it",
         ALLOCATOR_SQL,
-        "WHERE topic = $1 AND partition = $2 FOR UPDATE;",
-        "WHERE topic = $1 AND partition = $2;",
+        "FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE;",
+        "FROM partitions WHERE topic = $1 AND partition = $2;",
         PORTS,
+    ),
+    Mutant(
+        "the catalogue that decided last is read before the place is waited for",
+        SESSION,
+        '        row = await self._connection.fetchrow(SQL["take_place"], topic, partition)\n',
+        '        catalogue = await self._connection.fetchval(SQL["last_catalogue"], topic, partition)\n'
+        '        row = await self._connection.fetchrow(SQL["take_place"], topic, partition)\n'
+        "        return Place._make([*row, catalogue])\n",
+        FENCE,
     ),
     Mutant(
         "default isolation level: the fence raises where it should say no",
