@@ -21,7 +21,7 @@ def main() -> int:
     if wanted.list:
         print("\n".join(f"{mutant.name}  [{mutant.seen_by}]" for mutant in mutants))
         return 0
-    bad = 0
+    bad = explained = 0
     for seen_by in dict.fromkeys(mutant.seen_by for mutant in mutants):
         with scratch(None) as copy:
             verdict, said = judge(copy, seen_by)
@@ -37,10 +37,14 @@ def main() -> int:
         except (WrongMutantError, TimeoutExpired) as error:
             verdict, said = "broken", str(error)
         print(f"{mutant.name:<80} {mutant.seen_by}: {verdict} in {time.monotonic() - began:.0f} s", flush=True)
-        if verdict != "killed":
+        if verdict == "survived" and mutant.explained:
+            print(f"    {mutant.explained}", flush=True)
+            explained += 1
+        elif verdict != "killed":
             bad += 1
             print("\n".join(said.splitlines()[-SHOWN_LINES:]), flush=True)
-    print(f"{len(mutants) - bad} of {len(mutants)} mutants killed")
+    killed = len(mutants) - bad - explained
+    print(f"{killed} of {len(mutants)} mutants killed, {explained} survived as explained, {bad} otherwise")
     return 1 if bad else 0
 
 

@@ -31,6 +31,8 @@ class Mutant(NamedTuple):
     after: str
     seen_by: str
     "SIMULATION, or the tests that pytest is to run."
+    explained: str = ""
+    "Why nothing can see it, where nothing can."
 
 
 MUTANTS = (
@@ -69,6 +71,8 @@ MUTANTS = (
         "FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE;",
         "FROM partitions WHERE topic = $1 AND partition = $2;",
         PORTS,
+        explained="the statement before it, open_place, waits for the same row; and whoever reads the place too "
+        "early is fenced, and takes it again (docs/protocol: what the model does not need)",
     ),
     Mutant(
         "the catalogue that decided last is read before the place is waited for",

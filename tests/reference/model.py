@@ -5,7 +5,7 @@ each pool, free wallets in another, both oldest first, each with the offset that
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -98,6 +98,7 @@ class Model:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # applied, no_effect, dead_letter, dropped_fields
     open_assignments: dict[tuple[str, str], Assignment] = field(default_factory=dict)  # by (currency, order id)
+    parse: Callable[[bytes | None, Catalogue], Event] = parse
 
     def take(self, record: Record) -> str:
         """Process one record and return its outcome."""
@@ -113,7 +114,7 @@ class Model:
     def _process(self, record: Record) -> str:
         if (record.partition, record.offset) in self.refused:
             raise DeadLetterError("storage_refused")
-        event = parse(record.value, self.catalogue)
+        event = self.parse(record.value, self.catalogue)
         self.counts["dropped_fields"] += event.dropped_fields
         self._check_currency(event, record)
         self._check_place(event, record)

@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 15.0
 "After the last of the plan, so long for faults that are still to come."
 DRAIN_SECONDS = 200.0
 "After the last fault everything must be applied and published within so long."
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0
 
 
 class Outcome(NamedTuple):
