@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 
 from consumers.allocator.decide import decide
 from consumers.allocator.outbox import Message, dead_letter_message, notification_message
@@ -15,6 +17,7 @@ from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from schemas.topics import MAX_KEPT_BYTES, PARTITIONS, names
 from storage.database import REFUSED
+from storage.kafka import admin_client
 from tests.integration.allocator_world import (
     FakeLog,
     FakeRecord,
@@ -129,6 +132,31 @@ async def test_what_was_committed_and_not_published_is_published_by_the_next_own
         for record in [*await consumed(settings, of.notifications), *await dead_letters(settings)]
     ]
     assert sorted(published, key=repr) == sorted(as_messages(settings, log.partition, in_memory), key=repr)
+
+
+async def test_what_the_broker_does_not_take_is_not_published(settings: Settings, catalogue: Catalogue) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"))
+    topic = names(settings).notifications
+    store, outbox = store_of(settings, catalogue), outbox_of(settings)
+
+    async def refused() -> bool:
+        try:
+            await outbox.publish(log.partition, kept)
+        except KafkaError:
+            return True
+        return False
+
+    try:
+        kept = await commit_only(store, catalogue, log)
+        async with admin_client(settings) as admin:
+            await admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": "100"})]
+            )
+        await until(refused)  # the brokers hear of it some time afterwards
+    finally:
+        await store.close()
+        await outbox.close()
 
 
 async def test_the_watermark_only_grows_and_never_passes_the_place(

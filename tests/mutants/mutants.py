@@ -154,7 +154,7 @@ MUTANTS = (
         OUTBOX,
         "            for acknowledgement in sent:\n                acknowledgement.result()\n",
         "",
-        "tests/integration/test_ports.py tests/integration/test_allocator_outages.py",
+        OUTBOX_TESTS,
     ),
     # The place
     Mutant(
