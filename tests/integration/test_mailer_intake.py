@@ -89,12 +89,14 @@ async def test_a_mailer_whose_place_was_moved_by_another_reads_it_anew(world: Wo
     first = await world.assigned("ord-1")
     async with mailing(world.settings):
         await world.until(first, "sent")
+        await world.database.execute("DELETE FROM deliveries")
         await world.database.execute("UPDATE partitions SET next_offset = 0")
         second = await world.order("ord-1-later", address=f"{TRON[:-1]}g")
         await world.producer.send_and_wait(world.topic, second.model_dump_json().encode(), key=b"ord-1")
         await world.until(second, "sent")
+        await world.until(first, "sent")
         await eventually(lambda: _total_is(world, "next_offset", 2))
-    assert len(await inbox.mails()) == 2
+    assert len(await inbox.mails()) == 3
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ MUTANTS = (
         MAILER_SQL,
         "    LIMIT $1\n    FOR UPDATE SKIP LOCKED\n",
         "    LIMIT $1\n",
-        "tests/integration/test_mailer_delivery.py",
+        "tests/integration/test_mailer_leases.py",
     ),
     Mutant(
         "no check before sending: an order that has ended gets its mail",
@@ -305,7 +305,7 @@ MUTANTS = (
         MAILER_SQL,
         "  AND deliveries.lease_holder = ended.lease_holder\n",
         "",
-        "tests/integration/test_mailer_delivery.py",
+        "tests/integration/test_mailer_leases.py",
     ),
     Mutant(
         "an unknown outcome counts as sent",

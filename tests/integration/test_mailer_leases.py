@@ -1,0 +1,70 @@
+"""Claims of deliveries: one mailer at a time, for as long as its lease, and not a moment longer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from consumers.mailer.deliveries import SQL, Deliveries, Settled
+from consumers.mailer.endings import Ending
+from schemas.events import WalletAssigned
+from schemas.settings import Settings
+from storage.database import connect, create_pool
+from tests.integration.mailer_world import World, open_world
+
+LEASE_SECONDS = 60
+SOON_SECONDS = 5.0
+
+
+@pytest.fixture
+async def world(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[World]:
+    async with open_world(settings, database) as world:
+        yield world
+
+
+@pytest.fixture
+async def deliveries(world: World) -> AsyncIterator[Deliveries]:
+    pool = await create_pool(world.settings.need_database(), "walletq_mailer", size=2, application="walletq test")
+    yield Deliveries(pool, world.topic)
+    await pool.close()
+
+
+@pytest.fixture
+async def said(world: World) -> WalletAssigned:
+    """A notification whose delivery is due."""
+    said = await world.order("ord-1")
+    await world.database.execute(
+        SQL["add_deliveries"], [said.notification_id], [0], [0], [said.currency], [said.order_id], [None]
+    )
+    return said
+
+
+async def test_what_another_mailer_is_claiming_is_passed_over(
+    world: World, deliveries: Deliveries, said: object
+) -> None:
+    assert said
+    other = await connect(world.settings.need_database(), "walletq_mailer", application="walletq test")
+    try:
+        async with other.transaction():
+            assert len(await other.fetch(SQL["claim"], 10, uuid4(), LEASE_SECONDS)) == 1
+            async with asyncio.timeout(SOON_SECONDS):
+                assert await deliveries.claim(10, uuid4(), LEASE_SECONDS) == []
+        assert await deliveries.claim(10, uuid4(), LEASE_SECONDS) == []
+    finally:
+        other.terminate()
+
+
+async def test_whoever_has_lost_the_lease_ends_nothing(
+    world: World, deliveries: Deliveries, said: WalletAssigned
+) -> None:
+    [(late, _)] = await deliveries.claim(10, uuid4(), 0)  # its lease has run out at once
+    [(claim, _)] = await deliveries.claim(10, uuid4(), LEASE_SECONDS)
+    assert claim.interrupted
+    assert await deliveries.look(late) is None
+    assert await deliveries.settle([Settled(late, Ending("sent", "250"), "T")]) == set()
+    row = await world.delivery(said)
+    assert row is not None
+    assert (row["state"], row["lease_holder"]) == ("sending", claim.lease_holder)
+    assert await deliveries.settle([Settled(claim, Ending("sent", "250"), "T")]) == {said.notification_id}
