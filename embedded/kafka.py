@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -23,10 +24,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=BROKER://{host}:{port}
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}{listener}
+advertised.listeners=BROKER://{host}:{port}{advertised}
 inter.broker.listener.name=BROKER
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -46,6 +47,15 @@ log.cleaner.dedupe.buffer.size=4194304
 """
 
 
+class Proxied(NamedTuple):
+    """A second listener: who comes through it is told to come back through the proxy."""
+
+    port: int
+    "Where Kafka listens."
+    proxy_port: int
+    "Where the proxy is to listen; nobody does, unless its user starts one."
+
+
 class Kafka:
     """The Kafka of one folder."""
 
@@ -61,6 +71,7 @@ class Kafka:
         *,
         fast_start: bool = True,
         flags: Sequence[str] = (),
+        with_proxy: bool = False,
     ) -> None:
         self._folder = folder
         self._data = folder / "data"
@@ -69,7 +80,9 @@ class Kafka:
         self._report = report
         self._fast_start = fast_start
         self._flags = flags
+        self._with_proxy = with_proxy
         self._port: int | None = None
+        self.proxied: Proxied | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -89,6 +102,8 @@ class Kafka:
         if self._port is None:
             self._port = self._ports.take("kafka")
             self._controller_port = self._ports.take("kafka_controller")
+            if self._with_proxy:
+                self.proxied = Proxied(self._ports.take("kafka_proxied"), self._ports.take("kafka_proxy"))
         if not self._data.exists():
             await self._format(jvm, lock)
         properties = str(self._properties(self._data))
@@ -112,7 +127,16 @@ class Kafka:
 
     def _properties(self, data: Path) -> Path:
         path = self._folder / f"{data.name}.properties"
-        path.write_text(PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port, data=data))
+        path.write_text(
+            PROPERTIES.format(
+                host=HOST,
+                port=self._port,
+                controller_port=self._controller_port,
+                listener=f",PROXIED://{HOST}:{self.proxied.port}" if self.proxied else "",
+                advertised=f",PROXIED://{HOST}:{self.proxied.proxy_port}" if self.proxied else "",
+                data=data,
+            )
+        )
         return path
 
     def _run(self, command: Sequence[str | Path], lock: int) -> Child:

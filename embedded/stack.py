@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from embedded.child import Child, first_to_end
 from embedded.errors import StackError
 from embedded.inbox_server import InboxServer
-from embedded.kafka import Kafka
+from embedded.kafka import Kafka, Proxied
 from embedded.locks import owned
 from embedded.ports import Ports
 from embedded.postgres import Postgres
@@ -28,6 +28,8 @@ class Servers:
     smtp_url: str | None
     inbox: Path | None
     "The folder of .eml files."
+    kafka_proxied: Proxied | None = None
+    "Kafka's second listener, where one was asked for."
 
 
 class Server(Protocol):
@@ -60,6 +62,7 @@ class Stack:
         postgres: bool = True,
         inbox: bool = True,
         fast_start: bool = True,
+        kafka_proxy: bool = False,
         report: Callable[[str], None] = to_stderr,
     ) -> None:
         """Say what is wanted; nothing starts yet.
@@ -70,12 +73,17 @@ class Stack:
             postgres: start PostgreSQL.
             inbox: start the inbox.
             fast_start: let Kafka start faster and then run slower; not for benchmarks.
+            kafka_proxy: let Kafka have a second listener, behind a proxy that the caller may start.
             report: is told what takes long, a line at a time.
         """
         self.folder = folder.absolute()
         logs = self.folder / "logs"
         ports = Ports(self.folder)
-        self._kafka = Kafka(self.folder / "kafka", logs, ports, report, fast_start=fast_start) if kafka else None
+        self._kafka = (
+            Kafka(self.folder / "kafka", logs, ports, report, fast_start=fast_start, with_proxy=kafka_proxy)
+            if kafka
+            else None
+        )
         self._postgres = Postgres(self.folder / "postgres", logs, ports, report) if postgres else None
         self._inbox = InboxServer(self.folder / "inbox", logs, ports) if inbox else None
         servers: dict[Name, Server | None] = {
@@ -113,6 +121,7 @@ class Stack:
             database_url=self._postgres.url if self._postgres else None,
             smtp_url=self._inbox.url if self._inbox else None,
             inbox=self._inbox.mails if self._inbox else None,
+            kafka_proxied=self._kafka.proxied if self._kafka else None,
         )
 
     async def __aexit__(

@@ -17,6 +17,7 @@ from schemas.topics import topics
 from storage.database import connect
 from storage.kafka import admin_client
 from storage.topics import create_topics
+from tests.faults.report import PROPERTY, table
 from tests.servers import choice, session
 from tests.servers.databases import Databases
 from tests.servers.embedded import run_alone
@@ -36,6 +37,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if any("servers" in getattr(item, "fixturenames", ()) for item in session.items):
         terminal = session.config.pluginmanager.get_plugin("terminalreporter")
         choice.prepare(choice.choose(os.environ), terminal.write_line if terminal else print)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long the faults of this session took to recover from."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    if lines := table(tuple(value) for one in reports for name, value in one.user_properties if name == PROPERTY):
+        terminalreporter.section("recovery from faults")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,7 +31,7 @@ def embedded_servers(folder: Path) -> Iterator[Servers]:
     Enter it in the main thread: the death of the thread that started them is the end of the children.
     """
     problems: list[str] = []
-    stack = Stack(folder, report=problems.append)
+    stack = Stack(folder, kafka_proxy=True, report=problems.append)
     started = run_alone(stack.__aenter__())
     assert started.kafka_bootstrap_servers
     assert started.database_url
@@ -44,6 +44,7 @@ def embedded_servers(folder: Path) -> Iterator[Servers]:
             smtp_url=started.smtp_url,
             mails=MailFolder(started.inbox),
             control=StackControl(stack),
+            kafka_proxied=started.kafka_proxied,
         )
     finally:
         run_alone(stack.__aexit__(*sys.exc_info()))

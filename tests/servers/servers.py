@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import pytest
 
+from embedded.kafka import Proxied
 from tests.servers.inbox import Mails
 
 Name = Literal["kafka", "postgres", "inbox"]
@@ -45,6 +46,8 @@ class Servers:
     "None: nobody can read what the mail server has accepted."
     control: Control | None
     "None: the servers are not ours to kill."
+    kafka_proxied: Proxied | None = None
+    "Kafka's listener behind a proxy; None: there is none."
     _faults: dict[Name, Literal["killed", "paused"]] = field(default_factory=dict)
 
     async def kill(self, name: Name) -> None:
