@@ -218,7 +218,8 @@ def main() -> int:
     parser.add_argument("--faults-per-minute", type=float, default=40, help="about; recoveries take their time")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.minutes:g} minutes, {options.rate:g} events a second")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background lets it be ignored
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # servers that are away are no news here
     with tempfile.TemporaryDirectory(prefix="walletq-soak-") as folder:
         marked = session.mark(Path(folder))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 import orjson
 
@@ -46,13 +46,17 @@ def _catalogue(reference: ReferenceCatalogue) -> Catalogue:
     return Catalogue.model_validate(content)
 
 
-@cache
 def key_and_value(item: Item, cooling: str) -> tuple[bytes | None, bytes | None]:
     """The record that the item stands for.
 
     Args:
         cooling: for a `cool`: pool, address and assignment of a wallet that cools, or of none.
     """
+    return _key_and_value(item._replace(after=0.0, clock_ms=0), cooling)
+
+
+@lru_cache(20_000)
+def _key_and_value(item: Item, cooling: str) -> tuple[bytes | None, bytes | None]:
     if item.kind == "junk":
         return _junk(item)
     if item.kind == "poison":

@@ -12,8 +12,8 @@ from tests.simulation.report import Tally, story
 from tests.simulation.silence import silence
 from tests.simulation.world import play
 
-SEEDS = 2_400
-CHUNK = 400
+SEEDS = 2_000
+CHUNK = 250
 
 
 @pytest.fixture(autouse=True)
