@@ -29,7 +29,7 @@ up: setup ## Start Kafka, PostgreSQL, an inbox and walletq; Ctrl-C stops them
 	@$(BIN)/walletq up
 
 test: setup ## Every tier of tests
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-unit: setup ## The tests that need no servers
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
@@ -49,7 +49,7 @@ protocol: setup ## Check the model of the protocol, and that broken ones are ref
 
 MINUTES ?= 5
 soak: setup ## A random mix of faults on real servers for MINUTES=5
-	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 bench-replay: setup ## Whether a replay of a million events holds: memory, speed, what it finds
 	@$(BIN)/python -m benchmarks.replay

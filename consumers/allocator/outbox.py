@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 from consumers.allocator.reading import partition_of
 from consumers.allocator.state import KeptDeadLetter, Notification
@@ -30,6 +31,8 @@ class Outbox:
         self._client_options = client_options
         self._names = names
         self._producer: AIOKafkaProducer | None = None
+        self._given_up = asyncio.Event()
+        "Of the present producer: a publish on it has failed, and nothing that it holds is sent any more."
         self._starting = asyncio.Lock()
 
     async def publish(self, partition: int, kept: Iterable[Notification | KeptDeadLetter]) -> None:
@@ -49,16 +52,15 @@ class Outbox:
         ]
         if not messages:
             return
-        producer = await self._started()
+        producer, given_up = await self._started()
         try:
-            sent = await _send(producer, messages)
-            await asyncio.wait(sent)
-            for acknowledgement in sent:
-                acknowledgement.result()
+            await _unless(given_up, _send(producer, messages))
         except BaseException:
-            # After a failure a producer's sequence may have a hole: the next publish begins with a new one.
+            # After a failure a producer's sequence may have a hole: the next publish begins with a new one. A producer
+            # that is stopped forgets who waits for it, so the other partitions are told.
             if self._producer is producer:
                 self._producer = None
+                given_up.set()
                 await asyncio.shield(_stop(producer))
             raise
 
@@ -68,7 +70,7 @@ class Outbox:
         if producer is not None:
             await _stop(producer)
 
-    async def _started(self) -> AIOKafkaProducer:
+    async def _started(self) -> tuple[AIOKafkaProducer, asyncio.Event]:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
@@ -79,16 +81,30 @@ class Outbox:
                 except BaseException:
                     await producer.stop()
                     raise
-                self._producer = producer
-            return self._producer
+                self._producer, self._given_up = producer, asyncio.Event()
+            return self._producer, self._given_up
 
 
-async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> list[asyncio.Future[Any]]:
-    """Hand the messages over in batches of one partition each: far cheaper than one by one, in the same order."""
+async def _unless(given_up: asyncio.Event, sending: Coroutine[Any, Any, None]) -> None:
+    """Wait for what is sent, but not for a producer that is given up meanwhile."""
+    tasks = asyncio.ensure_future(sending), asyncio.ensure_future(given_up.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise KafkaConnectionError("another publish on the same producer has failed")
+        tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
+    """Send the messages in batches of one partition each, far cheaper than one by one, in the same order; return when
+    all of them are acknowledged."""
     counts = {topic: len(await producer.partitions_for(topic)) for topic in {message.topic for message in messages}}
     now_ms = time.time_ns() // 1_000_000
     open_batches: dict[tuple[str, int], Any] = {}
-    sent = []
+    sent: list[asyncio.Future[Any]] = []
     for topic, key, value, headers in messages:
         place = (topic, partition_of(key, counts[topic]) if key is not None else 0)
         batch = open_batches.get(place)
@@ -99,7 +115,9 @@ async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> list[asy
             batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
     for (topic, partition), batch in open_batches.items():
         sent.append(await producer.send_batch(batch, topic, partition=partition))
-    return sent
+    await asyncio.wait(sent)
+    for acknowledgement in sent:
+        acknowledgement.result()
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

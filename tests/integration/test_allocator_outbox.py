@@ -1,5 +1,6 @@
 """The outbox: what is committed is published, whoever has to do it, and always in the same bytes."""
 
+import asyncio
 import random
 from datetime import UTC, datetime
 
@@ -35,6 +36,7 @@ from tests.integration.allocator_world import (
     store_of,
     wallet,
 )
+from tests.servers.servers import Servers
 from tests.servers.topics import consumed
 from tests.servers.wait import until
 
@@ -154,6 +156,29 @@ async def test_what_the_broker_does_not_take_is_not_published(settings: Settings
                 [ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": "100"})]
             )
         await until(refused)  # the brokers hear of it some time afterwards
+    finally:
+        await store.close()
+        await outbox.close()
+
+
+async def test_nobody_waits_for_a_producer_that_another_partition_has_given_up(
+    settings: Settings, servers: Servers, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"))
+    store, outbox = store_of(settings, catalogue), outbox_of(settings)
+    try:
+        kept = await commit_only(store, catalogue, log)
+        await outbox.publish(log.partition, kept)
+        await servers.pause("kafka")
+        given_up, waiting = (asyncio.create_task(outbox.publish(log.partition, kept)) for _ in range(2))
+        await asyncio.wait([given_up, waiting], timeout=0.5)
+        given_up.cancel()
+        async with asyncio.timeout(20):
+            with pytest.raises(KafkaError):
+                await waiting
+        await servers.unpause("kafka")
+        await outbox.publish(log.partition, kept)
     finally:
         await store.close()
         await outbox.close()

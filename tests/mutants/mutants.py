@@ -152,7 +152,14 @@ MUTANTS = (
     Mutant(
         "a publish does not wait for the acknowledgements",
         OUTBOX,
-        "            for acknowledgement in sent:\n                acknowledgement.result()\n",
+        "    for acknowledgement in sent:\n        acknowledgement.result()\n",
+        "",
+        OUTBOX_TESTS,
+    ),
+    Mutant(
+        "a producer that one partition gives up keeps the others waiting for ever",
+        OUTBOX,
+        "                given_up.set()\n",
         "",
         OUTBOX_TESTS,
     ),
