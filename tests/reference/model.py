@@ -75,6 +75,7 @@ class Assignment:
     order_id: str
     waited: bool
     assigned_at_ms: int
+    released_at_ms: int | None = None
 
 
 class DeadLetter(NamedTuple):
@@ -178,8 +179,8 @@ class Model:
             self._remember_content(order, event, record, network)
             self._give_wallet_or_queue(order, record)
             return APPLIED
-        if order.network is None or order.amount is None:
-            self._remember_content(order, event, record, network)
+        if order.network is None or order.amount is None:  # it had ended before it began, and gets no mail
+            order.network, order.amount = network, event.amount
             return APPLIED
         if order.network != network or Decimal(order.amount) != Decimal(event.amount or ""):
             raise DeadLetterError("conflicting_order")
@@ -245,7 +246,7 @@ class Model:
     def _release(self, order: Order, record: Record) -> None:
         wallet = self.wallets[order.currency, order.network or "", order.address or ""]
         assignment = self.open_assignments.pop((order.currency, order.order_id))
-        assignment.released_offset = record.offset
+        assignment.released_offset, assignment.released_at_ms = record.offset, record.timestamp_ms
         order.address = wallet.held_by = None
         currency = self.catalogue.get(order.currency)
         if wallet.retiring:

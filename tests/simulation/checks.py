@@ -54,7 +54,7 @@ class Checks:
             return f"the place went back from {self._place} to {row.next_offset}"
         if row.published_offset < self._watermark:
             return f"the watermark went back from {self._watermark} to {row.published_offset}"
-        if row.next_offset > self._place and (found := self._replay(row)) is not None:
+        if (found := self._replay(row)) is not None:
             return found
         if row.published_offset > self._watermark:
             kept = [*self._offsets_of_assignments(), *self._offsets_of_dead_letters()]

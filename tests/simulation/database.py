@@ -69,6 +69,8 @@ class Database:
                     await self._unlocked.wait()
         except TimeoutError:
             raise asyncio.TimeoutError("the row stays locked") from None
+        if transaction.over:
+            raise asyncpg.InterfaceError("connection was closed in the middle of operation")
         self._locks[at] = transaction
 
     def unlock(self, transaction: "Transaction") -> None:

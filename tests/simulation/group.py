@@ -77,7 +77,7 @@ class Group:
             return
         self._world.tell(process, f"is stopped for {seconds} s")
         process.stop()
-        self._world.spawn(self._wake(process, seconds))
+        self._world.surely(self._wake(process, seconds))
 
     def _settle(self) -> None:
         """Where nobody owns the partition, a live member gets it."""
@@ -176,7 +176,7 @@ class Group:
 
         self._settle()
         self._world.spawn(notice())
-        self._world.spawn(come_back())
+        self._world.surely(come_back())
 
 
 class _Connecting:

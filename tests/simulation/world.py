@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 15.0
 "After the last of the plan, so long for faults that are still to come."
 DRAIN_SECONDS = 200.0
 "After the last fault everything must be applied and published within so long."
+WAKE_SECONDS = 3.0
 POLL_SECONDS = 1.0
 
 
@@ -57,6 +58,8 @@ class World:
         self._faults = {(fault.call, fault.nth): fault for fault in plan.faults}
         self._calm = False
         self._tasks: list[asyncio.Task[Any]] = []
+        self._unfinished: list[asyncio.Task[Any]] = []
+        "What is sure to come: processes that wake up or are started, and what servers do late."
         self._violation: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._checks = Checks(self.partition, self.log, self.database, self.topics)
 
@@ -79,6 +82,9 @@ class World:
         await self._until_drained(PATIENCE_SECONDS)
         self._calm = True
         self.tell(None, "no more faults")
+        while unfinished := [task for task in self._unfinished if not task.done()]:
+            await asyncio.wait(unfinished)
+            await asyncio.sleep(WAKE_SECONDS)  # who has just woken up does what was in hand
         if not await self._until_drained(DRAIN_SECONDS):
             self.fail(f"I10: not drained {DRAIN_SECONDS} s after the last fault: {self._checks.left()}")
 
@@ -177,6 +183,10 @@ class World:
         """A line of the trace."""
         if self._traced:
             self.trace.append(f"{self.now:9.4f}  {'' if process is None else f'member {process.member} '}{text}")
+
+    def surely(self, work: Coroutine[Any, Any, Any]) -> None:
+        """A task without whose end the plan has not ended."""
+        self._unfinished.append(self.spawn(work))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that is kept until the end, since nobody else may hold it."""
