@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings, SettingsError
+from storage.connections import take_closed_transports_for_lost
 from storage.errors import ServerUnreachable
 from storage.records import take_any_header
 
@@ -24,6 +25,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
         SettingsError: no servers are set, or a certificate cannot be read.
     """
     take_any_header()
+    take_closed_transports_for_lost()
     options: dict[str, Any] = {
         "bootstrap_servers": settings.need_kafka(),
         "security_protocol": settings.kafka_security_protocol,
