@@ -52,6 +52,8 @@ async def _check_topic(snapshot: Snapshot, log: KafkaLog, source: str, *, waterm
             kept_since = datetime.fromtimestamp(batch[0].timestamp / 1000, UTC)
         for start in range(0, len(batch), CHUNK):
             await _compare(snapshot, source, batch[start : start + CHUNK], published, offenders)
+    if kept_since is None and any(begins.values()):  # all that there was is gone
+        kept_since = datetime.max.replace(tzinfo=UTC)
     async for row in snapshot.connection.cursor(SQL["published_dead_letters"], source, watermark, prefetch=PREFETCH):
         kept += 1
         on_topic = row["offset"] in published[row["partition"]]

@@ -55,6 +55,9 @@ async def check_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -
             seen.kept_since.setdefault(number, datetime.fromtimestamp(batch[0].timestamp / 1000, UTC))
         for start in range(0, len(batch), CHUNK):
             await _compare(snapshot, topic, batch[start : start + CHUNK], seen)
+    for number in begins:
+        if 0 < begins[number] == ends[number]:  # all that there was is gone
+            seen.kept_since[number] = datetime.max.replace(tzinfo=UTC)
     missing, assignments = await _missing(snapshot, log, names, seen)
     over = f"{seen.records:,} notifications, {seen.duplicates:,} of them duplicates"
     foreign = f"{seen.foreign:,} records are something else" if seen.foreign else None

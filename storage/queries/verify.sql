@@ -90,18 +90,31 @@ WHERE a.waited IS DISTINCT FROM (a.assigned_offset > o.pending_offset)
 LIMIT $1;
 
 -- miscounted_dead_letters: a partition of the topic $2 has counted another number of dead letters than there are
-SELECT format('%s/%s: counted %s, kept %s', p.topic, p.partition, p.dead_letters, coalesce(kept.records, 0)) AS offender
+SELECT format('%s/%s: counted %s, kept %s', $2::text, partition, coalesce(p.dead_letters, 0), coalesce(kept.records, 0))
+       AS offender
 FROM (SELECT * FROM partitions WHERE topic = $2) p
 FULL JOIN (SELECT partition, count(*) AS records FROM dead_letters WHERE topic = $2 GROUP BY partition) kept
     USING (partition)
 WHERE p.dead_letters IS DISTINCT FROM coalesce(kept.records, 0)
 LIMIT $1;
 
--- deliveries_without_next_attempt: a delivery that has neither ended nor is to be tried again
-SELECT format('notification %s (order %s, %s): %s, and no next attempt', notification_id, order_id, currency, state)
+-- deliveries_without_next_attempt: a delivery that has neither ended nor is to be tried again within a day; leases and
+-- backoffs take minutes
+SELECT format('notification %s (order %s, %s): %s, and no next attempt soon', notification_id, order_id, currency, state)
        AS offender
 FROM deliveries
-WHERE state IN ('due', 'sending') AND next_attempt_at IS NULL
+WHERE state IN ('due', 'sending') AND (next_attempt_at IS NULL OR next_attempt_at > now() + interval '1 day')
+LIMIT $1;
+
+-- wrongly_ended: a delivery is superseded though its order still holds the wallet, or expired long before its order; the
+-- last attempt may be given up a backoff (5 minutes at most) before the expiry
+SELECT format('notification %s (order %s, %s): %s at %s', d.notification_id, d.order_id, d.currency, d.state,
+              d.updated_at) AS offender
+FROM deliveries d
+JOIN assignments a ON a.assignment_id = d.notification_id
+JOIN orders o ON o.currency = a.currency AND o.order_id = a.order_id
+WHERE d.state = 'superseded' AND a.released_offset IS NULL
+   OR d.state = 'expired' AND d.updated_at < o.expires_at - interval '6 minutes'
 LIMIT $1;
 
 -- wrong_addresses: a mail showed another address than that of its assignment

@@ -50,7 +50,6 @@ async def test_processes_that_die_or_stop_lose_nothing_and_come_back(
             (process_faults.allocator_stopped_past_its_session, process_faults.mailer_stopped_past_its_session),
             owner_faults.owner_stopped_in_a_transaction,
             process_faults.everything_restarted,
-            process_faults.scaled_up_and_down,
         )
 
 
@@ -64,8 +63,7 @@ async def test_servers_that_fail_and_connections_that_break_lose_nothing(
             record_property,
             server_faults.kafka_killed,
             (process_faults.allocator_killed, server_faults.postgres_killed),
-            server_faults.kafka_frozen,
-            server_faults.postgres_frozen,
+            (server_faults.kafka_frozen, server_faults.postgres_frozen),
             (server_faults.kafka_connections_cut, server_faults.postgres_connections_cut),
             (server_faults.kafka_unreachable, server_faults.postgres_unreachable),
             (server_faults.kafka_slow, server_faults.postgres_slow),
@@ -81,11 +79,7 @@ async def test_a_moody_mail_server_delays_mails_and_loses_none(
         await campaign(
             world,
             record_property,
-            mail_faults.smtp_421_at_mail,
             mail_faults.smtp_451_at_rcpt,
-            mail_faults.smtp_550_at_mail,
-            mail_faults.smtp_stalls_at_banner,
-            mail_faults.smtp_stalls_after_the_dot,
             mail_faults.smtp_drops_after_the_dot,
             mail_faults.smtp_unreachable,
             state_faults.database_restored,

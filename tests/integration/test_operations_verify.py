@@ -74,6 +74,9 @@ BROKEN = [
         "ALTER TABLE deliveries DROP CONSTRAINT live_delivery_has_a_next_attempt;"
         " UPDATE deliveries SET state = 'due', next_attempt_at = NULL WHERE order_id = 'b'",
     ),
+    ("I8", "next attempt", "UPDATE deliveries SET state = 'due', next_attempt_at = 'infinity' WHERE order_id = 'b'"),
+    ("I8", "none was due", "UPDATE deliveries SET state = 'superseded' WHERE order_id = 'b'"),
+    ("I8", "none was due", "UPDATE deliveries SET state = 'expired' WHERE order_id = 'b'"),
     ("I9", "show the address", "UPDATE deliveries SET address = 'another' WHERE order_id = 'b'"),
     (
         "I9",
@@ -108,6 +111,15 @@ async def test_what_does_not_hold_is_found(
         found = violated(await check(settings, drained=True))
     assert [finding for finding in found if finding.invariant == invariant and promise in finding.promise], found
     assert all(finding.offenders for finding in found)
+
+
+async def test_what_cannot_be_checked_is_said(world: Settings, servers: Servers) -> None:
+    async with copied(world, servers) as (settings, database):
+        await database.execute("UPDATE partitions SET cluster_id = 'another'")
+        findings = await check(settings)
+    assert {finding.invariant for finding in findings} == {"log", *(f"I{number}" for number in range(1, 11))}
+    unchecked = {finding.invariant for finding in findings if finding.result == "not checked"}
+    assert unchecked == {"I5", "I6", "I7", "I8", "I10"}
 
 
 async def test_replay_can_be_left_out(world: Settings, servers: Servers) -> None:

@@ -144,7 +144,7 @@ def _log(rng: random.Random) -> list[Item]:
     kinds = ["pending"] * 8 + ["final"] * 8 + ["paid"] * 2 + ["add"] * 3 + ["retire", "cool", "cool"]
     kinds += rng.choice(([], ["junk"], ["poison"], ["gap"], ["junk", "poison", "gap", "gap"]))
     log: list[Item] = []
-    for _ in range(rng.randint(4, 45)):
+    for _ in range(rng.randint(4, 28)):
         if log and rng.random() < 0.05:  # a producer that did not see the acknowledgement sends again
             log += [item._replace(after=0.0) for item in log[-rng.randint(1, 4) :]]
         log.append(
