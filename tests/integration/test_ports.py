@@ -21,6 +21,7 @@ from tests.ports.backend import Promise
 from tests.servers.databases import Databases
 from tests.servers.servers import Servers
 from tests.servers.topics import consumed
+from tests.servers.wait import until
 
 
 class RealBackend:
@@ -54,11 +55,18 @@ class RealBackend:
                 await producer.send_and_wait(self._topic.topic, value, b"USDT", self._topic.partition)
 
     async def leave_gap(self) -> None:
-        """An aborted record, and its transaction's marker."""
+        """An aborted record, and its transaction's marker, which comes some time after the abort."""
+        source = await self.source()
+        before = (await source.describe()).end
         async with transactions(self._settings, "gap") as producer:
             await producer.begin_transaction()
             await producer.send_and_wait(self._topic.topic, b"aborted", b"USDT", self._topic.partition)
             await producer.abort_transaction()
+
+        async def marked() -> bool:
+            return (await source.describe()).end >= before + 2
+
+        await until(marked)
 
     def publisher(self) -> Publisher:
         outbox: Outbox = outbox_of(self._settings)
