@@ -172,9 +172,7 @@ class Judge:
     def _mailed(self, deliveries: Rows) -> list[str]:
         """Every order that holds its wallet has its mail, or the reason why not; every mail is right."""
         found = []
-        accepted: dict[str, list[Accepted]] = defaultdict(list)
-        for mail in self._world.mail.accepted:
-            accepted[mail.message_id].append(mail)
+        accepted = self._accepted()
         for row in deliveries:
             mails = accepted.pop(str(row["notification_id"]), []) if row["notification_id"] else []
             if row["state"] == "sent" and not mails:
@@ -191,13 +189,17 @@ class Judge:
 
     def _mailed_twice(self) -> tuple[list[str], int]:
         """The repeated mails without a reason, and how many there are with one."""
-        accepted: dict[str, list[Accepted]] = defaultdict(list)
-        for mail in self._world.mail.accepted:
-            accepted[mail.message_id].append(mail)
-        repeated = {one: mails for one, mails in accepted.items() if len(mails) > 1}
+        repeated = {one: mails for one, mails in self._accepted().items() if len(mails) > 1}
         unexcused = [one for one, mails in repeated.items() if not all(map(self._excused, mails[:-1]))]
         found = [f"{len(unexcused)} mails were accepted again without a reason: {unexcused[:5]}"] if unexcused else []
         return found, len(repeated) - len(unexcused)
+
+    def _accepted(self) -> dict[str, list[Accepted]]:
+        """The mails by their Message-ID, in the order in which they were accepted."""
+        accepted: dict[str, list[Accepted]] = defaultdict(list)
+        for mail in self._world.mail.accepted:
+            accepted[mail.message_id].append(mail)
+        return accepted
 
     def _excused(self, mail: Accepted) -> bool:
         """The mailer was not told, or was hindered from writing it down."""

@@ -13,13 +13,13 @@ MET = 3
 MET_SECONDS = 20
 
 
-async def moody(world: World, phase: Phase, answer: str) -> float:
+async def moody(world: World, phase: Phase, answer: str, met: int = MET) -> float:
     """The server is in that mood until some mails have met it."""
     world.mail.behave(Mood(phase, answer))
     try:
         if phase == "banner":  # kept connections do not see it
             world.smtp.cut()
-        await until(lambda: world.mail.met >= MET, MET_SECONDS, f"{MET} mails to meet {answer} at {phase}")
+        await until(lambda: world.mail.met >= met, MET_SECONDS, f"{met} mails to meet {answer} at {phase}")
     finally:
         world.mail.behave(None)
     return time.monotonic()
@@ -52,12 +52,7 @@ async def smtp_550_at_rcpt(world: World) -> float:
 @fault("smtp")
 async def smtp_550_at_mail(world: World) -> float:
     """It does not like us: nobody's mail fails for that."""
-    world.mail.behave(Mood("MAIL", "550 5.7.1 Go away"))
-    try:
-        await until(lambda: world.mail.met >= 1, MET_SECONDS, "a mail to meet 550 at MAIL")
-    finally:
-        world.mail.behave(None)
-    return time.monotonic()
+    return await moody(world, "MAIL", "550 5.7.1 Go away", met=1)  # after one the mailer pauses
 
 
 @fault("smtp")

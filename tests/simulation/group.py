@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from consumers.allocator.handler import GRACE_SECONDS
 from consumers.allocator.owner import Owner
-from consumers.allocator.ports import Session
+from consumers.allocator.ports import Connect, Session
 from consumers.allocator.store import Store
 from schemas.catalogue import Catalogue
 from storage.errors import ServerUnreachable
@@ -100,8 +100,17 @@ class Group:
         task.add_done_callback(lambda task: self._ended(process, task))
         self._owned[process] = (owner, task)
 
-    def _connecting(self, process: Process) -> "_Connecting":
-        return _Connecting(process, self._world)
+    def _connecting(self, process: Process) -> Connect:
+        async def connect() -> Session:
+            return SimulatedSession(process, self._world.database)
+
+        def refused() -> Exception:
+            return ServerUnreachable("PostgreSQL", "simulated", "WALLETQ_DATABASE_URL", "simulated")
+
+        async def connect_as(_application: str) -> Session:
+            return await process.call("connect", connect, error=refused)
+
+        return connect_as
 
     def _ended(self, process: Process, task: "asyncio.Task[None]") -> None:
         if process.alive and not task.cancelled() and (error := task.exception()) is not None:
@@ -177,20 +186,3 @@ class Group:
         self._settle()
         self._world.spawn(notice())
         self._world.surely(come_back())
-
-
-class _Connecting:
-    """See ports.Connect."""
-
-    def __init__(self, process: Process, world: "World") -> None:
-        self._process = process
-        self._world = world
-
-    async def __call__(self, _application: str) -> Session:
-        async def connect() -> Session:
-            return SimulatedSession(self._process, self._world.database)
-
-        def refused() -> Exception:
-            return ServerUnreachable("PostgreSQL", "simulated", "WALLETQ_DATABASE_URL", "simulated")
-
-        return await self._process.call("connect", connect, error=refused)

@@ -151,7 +151,7 @@ class World:
             except asyncio.TimeoutError:
                 return  # it has waited for a lock for too long
 
-        self.spawn(after())
+        self.surely(after())
 
     def kill(self, process: Process, back_after: float) -> None:
         """As by SIGKILL; a supervisor starts it again so many seconds later."""
