@@ -156,9 +156,10 @@ class Owner:
 
     async def _process(self, batch: Batch) -> None:
         try:
-            state = await self._store.gather(batch.entries)
-            changes = decide(state, batch.entries, self._catalogue, *self._names)
-            dead_letters = await self._store.apply(batch, changes, self._published_offset)
+            async with self._store.transaction():
+                state = await self._store.gather(batch.entries)
+                changes = decide(state, batch.entries, self._catalogue, *self._names)
+                dead_letters = await self._store.apply(batch, changes, self._published_offset)
         except REFUSED as error:
             await self._halve(batch, error)
             return

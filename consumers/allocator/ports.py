@@ -65,7 +65,10 @@ class Session(Protocol):
     """
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
-        """What is written in the block is committed at its end: all of it, or nothing where the block raises."""
+        """What is written in the block is committed at its end: all of it, or nothing where the block raises.
+
+        What is read in it is of one moment, that of its first call, and of the block's own writes.
+        """
         ...
 
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
@@ -76,7 +79,8 @@ class Session(Protocol):
         self, topic: str, partition: int, start: int, end: int, published_offset: int, counts: Counts
     ) -> bool:
         """Move the place from `start` to `end`, and the watermark up to `published_offset`; False where the place is
-        not exactly `start`. Waits for a transaction that is moving it, and keeps others waiting until the own ends."""
+        not exactly `start`, or the row has changed since the own transaction began. Waits for a transaction that is
+        moving it, and keeps others waiting until the own ends."""
         ...
 
     async def note_published(self, topic: str, partition: int, published_offset: int) -> None:

@@ -88,7 +88,7 @@ class DatabaseSession:
         self._connection = connection
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
-        transaction: AbstractAsyncContextManager[None] = self._connection.transaction()
+        transaction: AbstractAsyncContextManager[None] = self._connection.transaction(isolation="repeatable_read")
         return transaction
 
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
@@ -102,7 +102,12 @@ class DatabaseSession:
     async def advance(
         self, topic: str, partition: int, start: int, end: int, published_offset: int, counts: Counts
     ) -> bool:
-        moved = await self._connection.fetchval(SQL["advance"], topic, partition, start, end, published_offset, *counts)
+        try:
+            moved = await self._connection.fetchval(
+                SQL["advance"], topic, partition, start, end, published_offset, *counts
+            )
+        except asyncpg.SerializationError:  # it has moved since the transaction began
+            return False
         return moved is not None
 
     async def note_published(self, topic: str, partition: int, published_offset: int) -> None:

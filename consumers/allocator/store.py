@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from consumers.allocator.needs import heads, named
 from consumers.allocator.ports import Connect, Session
@@ -53,6 +54,14 @@ class Store:
         self._recorded_catalogue = place.catalogue
         return place
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """For one batch, gathered and applied in the block: what was gathered is of one moment, and what is applied
+        changes what it was then, or nothing. Several moments would show a zombie a state that there never was."""
+        async with self._live.transaction():
+            yield
+        self._recorded_catalogue = self._catalogue.sha256
+
     async def gather(self, entries: Sequence[Entry]) -> State:
         """The orders and wallets that the entries name, and the heads of the queues of the pools they touch."""
         orders, wallets = await self._read_named(entries)
@@ -71,24 +80,22 @@ class Store:
         return State(orders, wallets, free, waiting)
 
     async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
-        """Write the changes and move the place, in one transaction; returns the dead letters as they are kept.
+        """Write the changes and move the place; returns the dead letters as they are kept.
 
         Raises:
-            Fenced: the place is not at the batch's start; nothing is written.
-            storage.database.REFUSED: the database does not take a record; nothing is written.
+            Fenced: the place is not at the batch's start, or no more.
+            storage.database.REFUSED: the database does not take a record.
             storage.database.AWAY: the outcome is unknown; take the place again.
         """
         session, at = self._live, (self.topic, self.partition)
         dead_letters = [as_kept(dead_letter) for dead_letter in changes.dead_letters]
-        async with session.transaction():
-            if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):
-                raise Fenced(*at, batch.start)
-            if self._recorded_catalogue != self._catalogue.sha256:
-                await session.record_catalogue(*at, batch.start, self._catalogue)
-            await self._write(session, changes)
-            if dead_letters:
-                await session.insert_dead_letters(*at, dead_letters)
-        self._recorded_catalogue = self._catalogue.sha256
+        if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):
+            raise Fenced(*at, batch.start)
+        if self._recorded_catalogue != self._catalogue.sha256:
+            await session.record_catalogue(*at, batch.start, self._catalogue)
+        await self._write(session, changes)
+        if dead_letters:
+            await session.insert_dead_letters(*at, dead_letters)
         return dead_letters
 
     async def note_published(self, published_offset: int) -> None:

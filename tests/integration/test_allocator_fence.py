@@ -1,7 +1,8 @@
 """Two owners of one partition: whoever comes second with a place that has moved changes nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,10 @@ import asyncpg
 import pytest
 
 from consumers.allocator.decide import decide
+from consumers.allocator.owner import Owner
+from consumers.allocator.ports import Session
 from consumers.allocator.session import DatabaseSession
-from consumers.allocator.state import Batch, Counts, Entry
+from consumers.allocator.state import Batch, Counts, Entry, Pool, Wallet
 from consumers.allocator.store import Store
 from consumers.errors import Fenced
 from schemas.catalogue import Catalogue, read_catalogue
@@ -51,9 +54,10 @@ async def everything(database: asyncpg.Connection) -> dict[str, list[str]]:
 
 
 async def apply(store: Store, catalogue: Catalogue, start: int, entries: list[Entry]) -> None:
-    state = await store.gather(entries)
-    changes = decide(state, entries, catalogue, store.topic, store.partition)
-    await store.apply(Batch(start, entries[-1].offset + 1, entries), changes, 0)
+    async with store.transaction():
+        state = await store.gather(entries)
+        changes = decide(state, entries, catalogue, store.topic, store.partition)
+        await store.apply(Batch(start, entries[-1].offset + 1, entries), changes, 0)
 
 
 async def test_a_batch_at_a_place_that_has_moved_is_fenced_and_writes_nothing(
@@ -128,6 +132,49 @@ async def test_a_zombie_that_goes_on_changes_nothing_and_finds_its_place_again(
     assert [row["order_id"] for row in rows] == ["ord-1", "ord-2", "ord-3"]
     notifications = await consumed(settings, names(settings).notifications)
     assert len({(record.key, record.value) for record in notifications}) == 3  # repeated ones are the same
+
+
+class StoppedBetweenReads(DatabaseSession):
+    """It stops before it reads free wallets, until the gate opens."""
+
+    gate = asyncio.Event()
+    stopped = asyncio.Event()
+
+    async def first_free(self, many: Counter[Pool]) -> Sequence[Wallet]:
+        self.stopped.set()
+        await self.gate.wait()
+        return await super().first_free(many)
+
+
+async def test_a_zombie_that_stops_between_two_reads_changes_nothing_and_goes_on(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    """What it has read before shows the wallet with its order, what it reads afterwards shows it free."""
+
+    async def connect_as(application: str) -> Session:
+        return StoppedBetweenReads(await connect(settings.need_database(), application=application))
+
+    log, outbox = FakeLog(), outbox_of(settings)
+    log.append(wallet(1), pending("ord-1"), status("ord-1", "completed"), pending("ord-2"))
+    heir = store_of(settings, catalogue)
+    await heir.take_place(PARTITIONS, log.cluster)
+    await apply(heir, catalogue, 0, log.entries(catalogue)[:2])
+    store = Store(connect_as, heir.topic, heir.partition, catalogue)
+    zombie = Owner(store, log, outbox, catalogue, batch_records=100)
+    running = asyncio.create_task(zombie.run())
+    try:
+        await StoppedBetweenReads.stopped.wait()
+        await apply(heir, catalogue, 2, log.entries(catalogue)[2:3])
+        StoppedBetweenReads.gate.set()
+        await until(lambda: running.done() or zombie.next_offset == 4, what="the zombie to have gone on")
+        zombie.stop()
+        await running
+    finally:
+        running.cancel()
+        await heir.close()
+        await outbox.close()
+    rows = await database.fetch("SELECT order_id, released_offset FROM assignments ORDER BY assigned_offset")
+    assert [tuple(row) for row in rows] == [("ord-1", 2), ("ord-2", None)]
 
 
 async def test_an_owner_that_stops_in_the_middle_of_a_transaction_holds_no_lock_for_long(

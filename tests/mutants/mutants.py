@@ -91,6 +91,13 @@ MUTANTS = (
         PORTS,
     ),
     Mutant(
+        "a batch's reads are of several moments: a zombie meets a state that there never was",
+        SESSION,
+        'self._connection.transaction(isolation="repeatable_read")',
+        "self._connection.transaction()",
+        FENCE,
+    ),
+    Mutant(
         "a stopped owner may hold its locks for ever",
         DATABASE,
         '        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),\n',
@@ -108,9 +115,9 @@ MUTANTS = (
     Mutant(
         "publish before commit",
         OWNER,
-        "            dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
-        "            await self._outbox.publish(self._store.partition, changes.notifications)\n"
-        "            dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        "                dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        "                await self._outbox.publish(self._store.partition, changes.notifications)\n"
+        "                dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
         SIMULATION,
     ),
     Mutant(

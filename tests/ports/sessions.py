@@ -116,6 +116,41 @@ async def nothing_is_seen_before_the_commit_and_all_of_it_afterwards(backend: Ba
     assert [wallet.address for wallet in await other.first_free(Counter({POOL: 5}))] == ["T1"]
 
 
+async def what_is_read_in_a_transaction_is_of_its_first_moment(backend: Backend) -> None:
+    one, other = await two(backend)
+    await one.insert_wallets([free("T1", 1)])
+    await one.insert_orders([waiting("ord-1", 0)])
+    async with one.transaction():
+        assert [order.order_id for order, _ in await one.orders_named([("USDT", "ord-1")])] == ["ord-1"]
+        await other.update_wallets([occupied("T1", 2, "ord-1")])
+        await other.update_orders([holding("ord-1", 0, "T1")])
+        await other.insert_orders([waiting("ord-2", 3)])
+        assert list(await one.first_free(Counter({POOL: 5}))) == [free("T1", 1)]
+        assert list(await one.wallets_named([(*POOL, "T1")])) == [free("T1", 1)]
+        assert list(await one.first_waiting(Counter({POOL: 5}))) == [waiting("ord-1", 0)]
+        await one.insert_orders([waiting("ord-3", 4)])
+        assert [order.order_id for order in await one.first_waiting(Counter({POOL: 5}))] == ["ord-1", "ord-3"]
+    assert [order.order_id for order in await one.first_waiting(Counter({POOL: 5}))] == ["ord-2", "ord-3"]
+
+
+async def a_place_that_has_moved_since_the_transaction_began_is_not_moved(backend: Backend) -> None:
+    one, other = await two(backend)
+    with suppress(Undone):
+        async with one.transaction():
+            assert await one.orders_named([("USDT", "ord-1")]) == []
+            assert await move(other, 0, 5)
+            assert not await move(one, 0, 5)
+            raise Undone
+    with suppress(Undone):
+        async with one.transaction():
+            assert await one.orders_named([("USDT", "ord-1")]) == []
+            assert await move(other, 5, 7)
+            assert not await move(one, 7, 8), "where it is now was not seen"
+            raise Undone
+    assert (await take(other)).next_offset == 7
+    assert await move(one, 7, 8)
+
+
 async def an_error_undoes_the_whole_transaction(backend: Backend) -> None:
     one, other = await two(backend)
     await one.insert_orders([waiting("ord-1", 0)])
@@ -275,6 +310,8 @@ SESSION_PROMISES: tuple[Promise, ...] = (
     the_place_is_told_only_when_nobody_is_moving_it,
     a_fenced_transaction_keeps_nobody_waiting,
     nothing_is_seen_before_the_commit_and_all_of_it_afterwards,
+    what_is_read_in_a_transaction_is_of_its_first_moment,
+    a_place_that_has_moved_since_the_transaction_began_is_not_moved,
     an_error_undoes_the_whole_transaction,
     a_session_that_ends_in_a_transaction_leaves_nothing_behind,
     a_session_that_has_ended_is_away,

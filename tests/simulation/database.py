@@ -1,7 +1,8 @@
 """The simulated PostgreSQL: the allocator's tables, the partition's row lock, transactions, and sessions that break.
 
-Isolation is read committed: a session sees what is committed at each of its calls, and a call that waits for a row
-looks at it again when it gets it. Source: PostgreSQL's documentation, "Transaction Isolation".
+A transaction sees what was committed at its first call, and moves no row that has changed since (repeatable read). A
+call outside of one sees what is committed then, and where it waits for a row looks at it again when it gets it (read
+committed). Source: PostgreSQL's documentation, "Transaction Isolation".
 """
 
 import asyncio
@@ -35,6 +36,7 @@ COMMAND_SECONDS = 30.0
 Partition = tuple[str, int]
 Row = tuple[str, Any]
 "A table's name, and a key in it."
+TABLES = ("places", "catalogues", "orders", "wallets", "assignments", "dead_letters")
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,35 @@ class Transaction:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._written: dict[Row, Any] = {}
+        self._seen: dict[str, dict[Any, Any]] = {}
+        "The tables as they were at the first call."
         self.over = False
+
+    def look(self) -> None:
+        """From now on it sees what is committed now; said again, it changes nothing."""
+        if not self._seen:
+            self._seen = {table: dict(getattr(self._database, table)) for table in TABLES}
 
     def get(self, table: str, key: Any) -> Any:
         """The row as this transaction sees it."""
-        return self._written.get((table, key)) or getattr(self._database, table).get(key)
+        return self._written.get((table, key)) or self._table(table).get(key)
 
     def rows(self, table: str) -> Iterable[Any]:
         """All rows of a table as this transaction sees them."""
         own = {key: row for (name, key), row in self._written.items() if name == table}
-        committed: dict[Any, Any] = getattr(self._database, table)
-        return {**committed, **own}.values()
+        return {**self._table(table), **own}.values()
+
+    def has_written(self, table: str, key: Any) -> bool:
+        """Whether it has written the row."""
+        return (table, key) in self._written
+
+    def is_stale(self, table: str, key: Any) -> bool:
+        """Whether the row has been changed by somebody else since the first call."""
+        return self._table(table).get(key) is not getattr(self._database, table).get(key)
+
+    def _table(self, table: str) -> dict[Any, Any]:
+        committed: dict[Any, Any] = self._seen[table] if self._seen else getattr(self._database, table)
+        return committed
 
     def insert(self, table: str, key: Any, row: Any) -> None:
         """Raises UniqueViolationError where the key is there already."""
@@ -192,8 +212,8 @@ class SimulatedSession:
         async def move(transaction: Transaction) -> bool:
             await self._database.lock(at, transaction)
             row: PlaceRow = transaction.get("places", at)
-            if row.next_offset != start:
-                if transaction.get("places", at) is self._database.places.get(at):
+            if row.next_offset != start or transaction.is_stale("places", at):
+                if not transaction.has_written("places", at):
                     self._database.unlock(transaction)  # a row that does not match stays unlocked
                 return False
             moved = replace(
@@ -225,36 +245,36 @@ class SimulatedSession:
         await self._write("record_catalogue", record)
 
     async def orders_named(self, keys: Sequence[OrderKey]) -> Sequence[tuple[Order, Wallet | None]]:
-        async def read() -> list[tuple[Order, Wallet | None]]:
-            orders = [order for key in keys if (order := self._database.orders.get(key))]
+        async def read(seen: Transaction) -> list[tuple[Order, Wallet | None]]:
+            orders = [order for key in keys if (order := seen.get("orders", key))]
             return [
-                (order, self._database.wallets.get((order.currency, order.network or "", order.address or "")))
+                (order, seen.get("wallets", (order.currency, order.network or "", order.address or "")))
                 for order in orders
             ]
 
         return await self._read("orders_named", read)
 
     async def wallets_named(self, keys: Sequence[WalletKey]) -> Sequence[Wallet]:
-        async def read() -> list[Wallet]:
-            return [wallet for key in keys if (wallet := self._database.wallets.get(key))]
+        async def read(seen: Transaction) -> list[Wallet]:
+            return [wallet for key in keys if (wallet := seen.get("wallets", key))]
 
         return await self._read("wallets_named", read)
 
     async def first_free(self, many: Counter[Pool]) -> Sequence[Wallet]:
-        async def read() -> list[Wallet]:
+        async def read(seen: Transaction) -> list[Wallet]:
             found: list[Wallet] = []
             for pool, most in many.items():
-                free = [w for w in self._database.wallets.values() if w.free_place is not None and _pool(w) == pool]
+                free = [w for w in seen.rows("wallets") if w.free_place is not None and _pool(w) == pool]
                 found += sorted(free, key=lambda wallet: wallet.free_place or 0)[:most]
             return found
 
         return await self._read("first_free", read)
 
     async def first_waiting(self, many: Counter[Pool]) -> Sequence[Order]:
-        async def read() -> list[Order]:
+        async def read(seen: Transaction) -> list[Order]:
             found: list[Order] = []
             for pool, most in many.items():
-                waiting = [o for o in self._database.orders.values() if o.queue_place is not None and _pool(o) == pool]
+                waiting = [o for o in seen.rows("orders") if o.queue_place is not None and _pool(o) == pool]
                 found += sorted(waiting, key=lambda order: order.queue_place or 0)[:most]
             return found
 
@@ -323,7 +343,7 @@ class SimulatedSession:
     async def unpublished_notifications(
         self, partition: int, start: int, end: int, most: int
     ) -> Sequence[Notification]:
-        async def read() -> list[Notification]:
+        async def read(_seen: Transaction) -> list[Notification]:
             made = [
                 assignment
                 for (number, offset), assignment in sorted(self._database.assignments.items())
@@ -340,7 +360,7 @@ class SimulatedSession:
     async def unpublished_dead_letters(
         self, topic: str, partition: int, start: int, end: int, most: int
     ) -> Sequence[KeptDeadLetter]:
-        async def read() -> list[KeptDeadLetter]:
+        async def read(_seen: Transaction) -> list[KeptDeadLetter]:
             return [
                 kept
                 for at, kept in sorted(self._database.dead_letters.items(), key=lambda item: item[0])
@@ -358,14 +378,22 @@ class SimulatedSession:
 
     # Calls
 
-    async def _read(self, name: str, read: Work[Result]) -> Result:
-        return await self._call(name, read)
+    async def _read(self, name: str, read: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """In the open transaction, or as of now."""
+
+        async def work() -> Result:
+            if self._transaction is not None:
+                self._transaction.look()
+            return await read(self._transaction or Transaction(self._database))
+
+        return await self._call(name, work)
 
     async def _write(self, name: str, write: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """In the open transaction, or in one of its own."""
 
         async def work() -> Result:
             if self._transaction is not None:
+                self._transaction.look()
                 return await write(self._transaction)
             alone = Transaction(self._database)
             try:
