@@ -60,9 +60,10 @@ def replay(
 
     --rebuild fills a database in which every table is empty, up to the end of the log. Catalogues are those of
     --inputs (a file that --save-inputs wrote), else the configured one from the first record on. Notifications that
-    are on their topic are not published again. Deliveries are not in the log: a mailer on the new database reads all
-    notifications again, so that customers whose orders are still open may get their mail again, with the same
-    Message-ID. An interrupted rebuild cannot be resumed: begin with a new database.
+    are on their topic are not published again; exit code 1 where one of them contradicts what was rebuilt. Deliveries
+    are not in the log: a mailer on the new database reads all notifications again, so that customers whose orders are
+    still open may get their mail again, with the same Message-ID. An interrupted rebuild cannot be resumed: begin with
+    a new database.
     """
     import gc
 

@@ -12,6 +12,7 @@ from operations.replay.replaying import LogIsShort, Replay
 from schemas.settings import Settings
 from storage.database import connect
 from storage.migrations import check_migrated
+from storage.times import read_any_time
 
 ROUNDS = 5
 FEW_OFFSETS = 5_000
@@ -74,6 +75,7 @@ async def looking(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(settings.need_database(), "walletq_operator", application="walletq replay")
     try:
         await check_migrated(connection)
+        await read_any_time(connection)
         yield connection
     finally:
         connection.terminate()

@@ -54,7 +54,7 @@ async def try_other_rules(
 
 
 async def rebuild_database(settings: Settings, inputs: Path | None, *, as_json: bool) -> int:
-    """Fill an empty database from the log. Returns the exit code."""
+    """Fill an empty database from the log. Returns the exit code: 1 where published notifications contradict it."""
     topic = names(settings).orders
     given = load_inputs(inputs, topic) if inputs else Inputs()
     catalogue = read_catalogue(settings.catalogue)
@@ -62,7 +62,7 @@ async def rebuild_database(settings: Settings, inputs: Path | None, *, as_json: 
         async with open_log(settings) as log:
             rebuilt = await rebuild(settings, log, given, catalogue, bar)
     print_rebuilt(rebuilt, topic, given, as_json=as_json)
-    return 0
+    return 1 if rebuilt.contradicted else 0
 
 
 def _check_partitions(scope: Scope, count: int) -> None:

@@ -1,12 +1,13 @@
 """Fills an empty database from the log, through the allocator's own Store: its fence and constraints hold here too."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
+from typing import NamedTuple
 
 import asyncpg
-import orjson
+from aiokafka import ConsumerRecord
 
 from consumers.allocator.decide import decide
 from consumers.allocator.reading import Reader
@@ -20,14 +21,15 @@ from operations.replay.inputs import SQL, Inputs, Recorded
 from operations.replay.progress import Bar
 from operations.replay.replaying import LogIsShort, as_refused, batches, runs
 from operations.verify.dead_letters import place_of
+from operations.verify.notifications import read_notifications
 from operations.verify.offsets import OffsetSet
+from operations.verify.snapshot import take_snapshot
 from schemas.catalogue import Catalogue
 from schemas.settings import Settings
-from schemas.topics import HEADER_MESSAGE, HEADER_REASON, Names, names
+from schemas.topics import HEADER_MESSAGE, HEADER_REASON, HEADER_SHA256, Names, names
 from storage.database import REFUSED
 from storage.errors import WalletqError
 
-CHUNK = 2_000
 PREFETCH = 5_000
 
 
@@ -69,12 +71,17 @@ class Rebuilt:
         unpublished: how many partitions have notifications or dead letters that are not on their topics: the next
             allocator publishes them.
         catalogue: which one decided where none was given.
+        contradicted: the first few notifications on the topic that say otherwise than the database, in words.
+        foreign: at how many records dead letters say that the database refused them, and have other bytes than the
+            record; they are passed over.
     """
 
     catalogue: Catalogue
     records: int = 0
     refused: int = 0
     unpublished: int = 0
+    contradicted: Sequence[str] = ()
+    foreign: int = 0
     places: dict[int, int] = field(default_factory=dict)
 
 
@@ -94,18 +101,18 @@ async def rebuild(settings: Settings, log: KafkaLog, given: Inputs, catalogue: C
         raise LogIsShort(of.orders, gone)
     async with looking(settings) as connection:
         await _check_empty(connection)
-        refused = await _refused_on_topic(log, of)
-        for at, offsets in given.refused.items():
-            refused[at] = {**offsets, **refused[at]}
-        rebuilding = _Rebuilding(settings, log, of.orders, given, catalogue, refused)
-        try:
-            await rebuilding.run(begins, ends, bar)
-            bar.say("looking for what is published")
-            await rebuilding.note_published(connection, await _published(connection, log, of))
-        except Fenced as error:
-            raise SomebodyElseWrites(error.topic, error.partition) from error
-        finally:
-            await rebuilding.close()
+    rebuilding = _Rebuilding(settings, log, of.orders, given, catalogue, await _refused_on_topic(log, of))
+    try:
+        await rebuilding.run(begins, ends, bar)
+        bar.say("comparing with what is published")
+        async with take_snapshot(settings) as snapshot:
+            seen = await read_notifications(snapshot, log, of)
+            rebuilding.result.contradicted = seen.wrong.named
+            await rebuilding.note_published(snapshot.connection, seen.notified, await _on_dead_letter_topic(log, of))
+    except Fenced as error:
+        raise SomebodyElseWrites(error.topic, error.partition) from error
+    finally:
+        await rebuilding.close()
     return rebuilding.result
 
 
@@ -119,14 +126,14 @@ class _Rebuilding:
         topic: str,
         given: Inputs,
         catalogue: Catalogue,
-        refused: Mapping[int, Mapping[int, str]],
+        refused_before: Mapping[tuple[int, int], Sequence["_RefusedBefore"]],
     ) -> None:
         self._connect = connecting(settings.need_database())
         self._log = log
         self._topic = topic
         self._partition_count = log.partitions[topic]
         self._given = given
-        self._refused = refused
+        self._refused_before = refused_before
         self._stores: dict[int, tuple[Store, Catalogue]] = {}
         self.result = Rebuilt(catalogue, places=dict.fromkeys(range(self._partition_count), 0))
 
@@ -139,19 +146,30 @@ class _Rebuilding:
             for batch in batches(records):
                 for catalogue, run in runs(batch, self._recorded(at), self._topic):
                     reader = Reader(catalogue, at, self._partition_count)
-                    entries = [as_refused(reader.read(record), self._refused.get(at, {})) for record in run]
+                    refused = self._refused(at, run)
+                    entries = [as_refused(reader.read(record), refused) for record in run]
                     await self._apply(await self._store(at, catalogue), catalogue, entries)
             bar.tell(sum(self.result.places.values()), sum(ends.values()))
 
     async def note_published(
-        self, connection: asyncpg.Connection, published: tuple[dict[int, OffsetSet], dict[int, OffsetSet]]
+        self,
+        connection: asyncpg.Connection,
+        notified: Mapping[int, OffsetSet],
+        lettered: Mapping[int, OffsetSet],
     ) -> None:
-        """Move each watermark to the first notification or dead letter that is not on its topic."""
-        notified, lettered = published
+        """Move each watermark to the first notification or dead letter that is not on its topic.
+
+        Args:
+            connection: in a transaction.
+            notified, lettered: by partition, the offsets whose notifications and whose dead letters are on it.
+        """
+        none = OffsetSet()
         for at, place in self.result.places.items():
             watermark = min(
-                await _first_missing(connection, place, notified[at], SQL["assigned_offsets"], at),
-                await _first_missing(connection, place, lettered[at], SQL["refused_offsets"], self._topic, at),
+                await _first_missing(connection, place, notified.get(at, none), SQL["assigned_offsets"], at),
+                await _first_missing(
+                    connection, place, lettered.get(at, none), SQL["refused_offsets"], self._topic, at
+                ),
             )
             self.result.unpublished += watermark < place
             store, _ = self._stores[at]
@@ -161,6 +179,19 @@ class _Rebuilding:
         """Give the connections up."""
         for store, _ in self._stores.values():
             await store.close()
+
+    def _refused(self, at: int, records: Sequence[ConsumerRecord]) -> dict[int, str]:
+        """Those of the records that the database has refused before, and what it said."""
+        given = self._given.refused.get(at, {})
+        refused = {}
+        for record in records:
+            letters = self._refused_before.get((at, record.offset), ())
+            before = next((letter for letter in letters if letter.is_of(record)), None)
+            self.result.foreign += before is None and bool(letters)
+            message = given.get(record.offset) if before is None else before.message
+            if message is not None:
+                refused[record.offset] = message
+        return refused
 
     def _recorded(self, at: int) -> list[Recorded]:
         return list(self._given.catalogues.get(at) or [Recorded(0, self.result.catalogue)])
@@ -182,8 +213,9 @@ class _Rebuilding:
         at = store.partition
         batch = Batch(self.result.places[at], entries[-1].offset + 1, entries)
         try:
-            changes = decide(await store.gather(entries), entries, catalogue, self._topic, at)
-            kept = await store.apply(batch, changes, 0)
+            async with store.transaction():
+                changes = decide(await store.gather(entries), entries, catalogue, self._topic, at)
+                kept = await store.apply(batch, changes, 0)
         except REFUSED as error:
             if len(entries) > 1:
                 middle = len(entries) // 2
@@ -207,53 +239,54 @@ async def _check_empty(connection: asyncpg.Connection) -> None:
         raise NotEmpty(rows)
 
 
-async def _refused_on_topic(log: KafkaLog, of: Names) -> dict[int, dict[int, str]]:
-    """What the database did not take, as its dead letters say: by partition the offsets and the messages."""
+class _RefusedBefore(NamedTuple):
+    """What a dead letter says of a record that the database did not take."""
+
+    message: str
+    key: bytes | None
+    sha256: str | None
+    "Of the value; None where there is none."
+
+    def is_of(self, record: ConsumerRecord) -> bool:
+        """Whether that is this record: anybody may write to the topic, and it may have seen another log."""
+        return bool(self.key in (record.key, None) and self.sha256 == _sha256(record.value))
+
+
+async def _refused_on_topic(log: KafkaLog, of: Names) -> dict[tuple[int, int], list[_RefusedBefore]]:
+    """What the database did not take, as its dead letters say, by partition and offset."""
     topic = of.dead_letters(of.orders)
-    refused: dict[int, dict[int, str]] = defaultdict(dict)
+    refused: dict[tuple[int, int], list[_RefusedBefore]] = defaultdict(list)
     async for records in log.read(topic, await log.beginnings(topic), await log.ends(topic)):
         for record in records:
             headers, place = dict(record.headers), place_of(record)
             if place and place[0] == of.orders and headers.get(HEADER_REASON) == Reason.STORAGE_REFUSED.encode():
-                refused[place[1]][place[2]] = (headers.get(HEADER_MESSAGE) or b"").decode(errors="replace")
+                message = (headers.get(HEADER_MESSAGE) or b"").decode(errors="replace")
+                left_out = headers.get(HEADER_SHA256)
+                sha256 = left_out.decode(errors="replace") if left_out else _sha256(record.value)
+                refused[place[1], place[2]].append(_RefusedBefore(message, record.key, sha256))
     return refused
 
 
-async def _published(
-    connection: asyncpg.Connection, log: KafkaLog, of: Names
-) -> tuple[dict[int, OffsetSet], dict[int, OffsetSet]]:
-    """By partition, the offsets whose notifications and whose dead letters are on their topics."""
-    notified: dict[int, OffsetSet] = defaultdict(OffsetSet)
-    topic = of.notifications
-    async for records in log.read(topic, await log.beginnings(topic), await log.ends(topic)):
-        for start in range(0, len(records), CHUNK):
-            ids = list(_ids(record.value for record in records[start : start + CHUNK]))
-            for at, offset in await connection.fetch(SQL["places_of_assignments"], ids):
-                notified[at].add(offset)
-    lettered: dict[int, OffsetSet] = defaultdict(OffsetSet)
+async def _on_dead_letter_topic(log: KafkaLog, of: Names) -> dict[int, OffsetSet]:
+    """By partition, the offsets whose dead letters are on their topic."""
     topic = of.dead_letters(of.orders)
+    lettered: dict[int, OffsetSet] = defaultdict(OffsetSet)
     async for records in log.read(topic, await log.beginnings(topic), await log.ends(topic)):
         for place in filter(None, map(place_of, records)):
             if place[0] == of.orders:
                 lettered[place[1]].add(place[2])
-    return notified, lettered
+    return lettered
 
 
-def _ids(values: Iterable[bytes | None]) -> Iterator[UUID]:
-    """The ids of notifications; what is none is left out."""
-    for value in values:
-        try:
-            yield UUID(orjson.loads(value or b"")["notification_id"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+def _sha256(value: bytes | None) -> str | None:
+    return None if value is None else hashlib.sha256(value).hexdigest()
 
 
 async def _first_missing(
     connection: asyncpg.Connection, place: int, found: OffsetSet, query: str, *arguments: object
 ) -> int:
     """The first of the offsets that is not among those found; the place where all are."""
-    async with connection.transaction(readonly=True):
-        async for (offset,) in connection.cursor(query, *arguments, prefetch=PREFETCH):
-            if offset not in found:
-                return int(offset)
+    async for (offset,) in connection.cursor(query, *arguments, prefetch=PREFETCH):
+        if offset not in found:
+            return int(offset)
     return place

@@ -73,6 +73,8 @@ def print_rebuilt(rebuilt: Rebuilt, topic: str, given: Inputs, *, as_json: bool)
                 "records": rebuilt.records,
                 "refused": rebuilt.refused,
                 "partitions_to_publish": rebuilt.unpublished,
+                "contradicted": list(rebuilt.contradicted[:SHOWN_ROWS]),
+                "foreign_dead_letters": rebuilt.foreign,
                 "catalogue": rebuilt.catalogue.sha256 if configured else None,
             }
         )
@@ -83,12 +85,27 @@ def print_rebuilt(rebuilt: Rebuilt, topic: str, given: Inputs, *, as_json: bool)
             f"the configured catalogue ({rebuilt.catalogue.sha256[:DIGEST]}) decided from the first record on, since "
             "no others were given (--inputs)"
         )
+    if rebuilt.foreign:
+        print(f"{rebuilt.foreign} records have dead letters with other bytes than theirs, which were passed over")
+    if rebuilt.contradicted:
+        more = ["  and more"] if len(rebuilt.contradicted) > SHOWN_ROWS else []
+        print("\n".join(["notifications on the topic say otherwise:", *_indented(rebuilt.contradicted), *more]))
+        print(
+            "do not use this database: upstream and customers were told something else. Other catalogues or refused "
+            "records than those that were given decided then: give them with --inputs (`walletq replay --save-inputs` "
+            "writes them), on a new empty database"
+        )
+        return
     if rebuilt.unpublished:
         print(
             f"{rebuilt.unpublished} partitions have notifications or dead letters that are not on their topics: "
             "the next allocator publishes them"
         )
     print("check it with `walletq replay`, then start the allocators")
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines[:SHOWN_ROWS]]
 
 
 def _inputs(inputs: Inputs) -> str:

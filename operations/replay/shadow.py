@@ -5,13 +5,16 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from functools import wraps
 from typing import NamedTuple
 
 import asyncpg
 
+from consumers.allocator.state import Changes, Entry, State
 from operations.replay.compare import Compared, Words
 from operations.replay.inputs import SQL
 from operations.replay.replaying import Decide, Replay
+from schemas.catalogue import Catalogue
 from schemas.settings import SettingsError
 
 SHADOW = Words("would be there", "would not be there", "would be {replay}, is {database}")
@@ -45,7 +48,24 @@ def load_rules(name: str) -> Decide:
     function: Decide | None = getattr(module, function_name, None)
     if not callable(function):
         raise SettingsError(f"--rules: {module_name} has no function {function_name}")
-    return function
+    return _guarded(name, function)
+
+
+def _guarded(name: str, function: Decide) -> Decide:
+    """The function; what it does wrong is said with the batch that it was given."""
+
+    @wraps(function)
+    def decide(state: State, entries: list[Entry], catalogue: Catalogue, topic: str, partition: int) -> Changes:
+        try:
+            changes = function(state, entries, catalogue, topic, partition)
+        except Exception as error:
+            batch = f"{topic}/{partition}/{entries[0].offset} to {entries[-1].offset}"
+            raise SettingsError(f"--rules: {name} raised {type(error).__name__}: {error}, at {batch}") from error
+        if not isinstance(changes, Changes):
+            raise SettingsError(f"--rules: {name} returned {type(changes).__name__}, not Changes as decide does")
+        return changes
+
+    return decide
 
 
 async def changes(replay: Replay, tables: Iterable[Compared], connection: asyncpg.Connection) -> list[Change]:

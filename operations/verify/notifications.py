@@ -46,6 +46,20 @@ class Seen:
 
 async def check_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -> list[Finding]:
     """I7: assignments have their notifications, and these say what the database says. I8: they have deliveries."""
+    seen = await read_notifications(snapshot, log, names)
+    missing, assignments = await _missing(snapshot, log, names, seen)
+    over = f"{seen.records:,} notifications, {seen.duplicates:,} of them duplicates"
+    foreign = f"{seen.foreign:,} records are something else" if seen.foreign else None
+    note = f"{len(seen.kept_since)} partitions have lost their first records" if seen.kept_since else None
+    return [
+        found("I7", "every published assignment has its notification", f"{assignments:,} assignments", missing, note),
+        found("I7", "notifications say what the database says", over, seen.wrong.named, foreign),
+        _deliveries(snapshot, names.notifications, seen),
+    ]
+
+
+async def read_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -> Seen:
+    """Everything on the topic, compared with the database."""
     topic = names.notifications
     begins, ends = await log.beginnings(topic), await log.ends(topic)
     seen = Seen()
@@ -58,15 +72,7 @@ async def check_notifications(snapshot: Snapshot, log: KafkaLog, names: Names) -
     for number in begins:
         if 0 < begins[number] == ends[number]:  # all that there was is gone
             seen.kept_since[number] = datetime.max.replace(tzinfo=UTC)
-    missing, assignments = await _missing(snapshot, log, names, seen)
-    over = f"{seen.records:,} notifications, {seen.duplicates:,} of them duplicates"
-    foreign = f"{seen.foreign:,} records are something else" if seen.foreign else None
-    note = f"{len(seen.kept_since)} partitions have lost their first records" if seen.kept_since else None
-    return [
-        found("I7", "every published assignment has its notification", f"{assignments:,} assignments", missing, note),
-        found("I7", "notifications say what the database says", over, seen.wrong.named, foreign),
-        _deliveries(snapshot, topic, seen),
-    ]
+    return seen
 
 
 async def _compare(snapshot: Snapshot, topic: str, batch: Sequence[ConsumerRecord], seen: Seen) -> None:

@@ -6,6 +6,9 @@ from operations.kafka_log import KafkaLog
 from operations.verify.finding import Finding, Offenders, found
 from operations.verify.snapshot import Snapshot
 from schemas.topics import Names
+from storage.sql import read_queries
+
+SQL = read_queries("verify")
 
 
 async def check_fit(snapshot: Snapshot, log: KafkaLog, names: Names) -> Finding:
@@ -64,6 +67,11 @@ async def check_drained(snapshot: Snapshot, log: KafkaLog, names: Names, *, requ
     for (topic, number), row in snapshot.places.items():
         if row["unpublished"]:
             behind.add(f"{topic}/{number}: {row['unpublished']} messages are not acknowledged yet")
+    overdue = await snapshot.connection.fetchrow(SQL["overdue_deliveries"])
+    if overdue["deliveries"]:
+        behind.add(
+            f"{overdue['deliveries']:,} mails are overdue, the first since {overdue['since']:%Y-%m-%d %H:%M:%S} UTC"
+        )
     finding = found("I10", "everything is drained", f"{len(snapshot.places)} partitions", behind.named)
     if behind.named and not required:
         return Finding("I10", finding.promise, finding.over, "noted", finding.offenders, more=finding.more)

@@ -11,6 +11,7 @@ from schemas.topics import names
 from storage.database import connect
 from storage.migrations import check_migrated
 from storage.sql import read_queries
+from storage.times import read_any_time
 
 PLACES = read_queries("operations")["partition_places"]
 
@@ -57,6 +58,7 @@ async def take_snapshot(settings: Settings) -> AsyncIterator[Snapshot]:
 async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(url, "walletq_operator", application="walletq verify")
     try:
+        await read_any_time(connection)
         yield connection
     finally:
         connection.terminate()

@@ -44,9 +44,6 @@ UNION ALL SELECT 'assignments', count(*) FROM assignments
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
 UNION ALL SELECT 'deliveries', count(*) FROM deliveries;
 
--- places_of_assignments: where the assignments with these ids were made
-SELECT partition, assigned_offset FROM assignments WHERE assignment_id = ANY ($1::uuid[]);
-
 -- assigned_offsets: the events of the partition $1 that made an assignment
 SELECT assigned_offset FROM assignments WHERE partition = $1 ORDER BY assigned_offset;
 

@@ -106,6 +106,19 @@ FROM deliveries
 WHERE state IN ('due', 'sending') AND (next_attempt_at IS NULL OR next_attempt_at > now() + interval '1 day')
 LIMIT $1;
 
+-- deliveries_ahead: a delivery of a notification on the topic $2 that the mailer has not come to, by its place
+SELECT format('notification %s (order %s, %s): at %s/%s, the mailer is at %s', d.notification_id, d.order_id, d.currency,
+              d.partition, d."offset", coalesce(p.next_offset, 0)) AS offender
+FROM deliveries d
+LEFT JOIN partitions p ON p.topic = $2 AND p.partition = d.partition
+WHERE d."offset" >= coalesce(p.next_offset, 0)
+LIMIT $1;
+
+-- overdue_deliveries: mails that nobody sends, though their time, or the lease of whoever had them, is over for a minute
+SELECT count(*) AS deliveries, min(next_attempt_at) AS since
+FROM deliveries
+WHERE next_attempt_at < now() - interval '1 minute';
+
 -- wrongly_ended: a delivery is superseded though its order still holds the wallet, or expired long before its order; the
 -- last attempt may be given up a backoff (5 minutes at most) before the expiry
 SELECT format('notification %s (order %s, %s): %s at %s', d.notification_id, d.order_id, d.currency, d.state,

@@ -3,20 +3,25 @@
 import json
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
+from consumers.allocator.state import KeptDeadLetter
+from consumers.dead_letters import dead_letter_headers
 from operations.replay.audit import audit, catch_up
 from operations.replay.command import compare_with_database, rebuild_database, try_other_rules
 from operations.replay.inputs import CatalogueUnreadable
 from operations.replay.rebuild import NotEmpty
 from operations.replay.replaying import Scope
 from operations.verify import until_drained, verify
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from schemas.topics import names, topics
-from storage.kafka import admin_client
+from storage.kafka import admin_client, client_options
+from storage.times import read_any_time
 from storage.topics import create_topics
 from tests.integration.allocator_world import (
     allocating,
@@ -64,6 +69,7 @@ SWAP = """
 CHANGED = [
     ("orders", "amount: replay says 250.00, the database has 251", "UPDATE orders SET amount = '251' {first}"),
     ("orders", "USDT/first: email differs", "UPDATE orders SET email = 'bob@example.com' {first}"),
+    ("orders", "expires_at: replay says", "UPDATE orders SET expires_at = '294275-12-31 00:00Z' {first}"),
     ("orders", "USDT/first: replay has it", "DELETE FROM orders {first}"),
     (
         "orders",
@@ -114,6 +120,7 @@ async def test_database_that_allocators_made_of_hostile_traffic_agrees(world: Se
 async def test_what_was_changed_by_hand_is_found(world: Settings, servers: Servers) -> None:
     async with copied(world, servers) as (settings, database), replaying(settings) as replay:
         await catch_up(settings, replay)
+        await read_any_time(database)
         for table, said, change in CHANGED:
             undone = database.transaction()
             await undone.start()
@@ -202,6 +209,20 @@ async def test_shadow_says_what_other_rules_would_change(
     assert "nothing would change" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("raise KeyError('odd')", "raised KeyError: 'odd', at "), ("return None", "returned NoneType")],
+)
+async def test_rules_that_do_not_work_are_said_to_be_so(
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    name = f"broken_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(f"def decide(*batch):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=f"--rules: {name}:decide {said}"):
+        await try_other_rules(world, Scope(), None, f"{name}:decide", as_json=True)
+
+
 # A new database
 
 
@@ -220,14 +241,43 @@ async def test_rebuilt_database_equals_the_one_that_allocators_made(
 
 
 async def test_refused_records_are_known_from_their_dead_letters_without_inputs(
-    world: Settings, databases: Databases, capsys: pytest.CaptureFixture[str]
+    world: Settings, databases: Databases, catalogues_only: Path
 ) -> None:
     async with empty(world, databases) as rebuilt:
-        assert await rebuild_database(rebuilt, None, as_json=False) == 0
-        assert "the configured catalogue" in capsys.readouterr().out
+        assert await rebuild_database(rebuilt, catalogues_only, as_json=False) == 0
         found = await audited(rebuilt)
     assert found.agrees, told(found)
     assert [message for refused in found.inputs.refused.values() for message in refused.values()]
+
+
+async def test_rebuild_under_another_catalogue_is_contradicted_by_what_was_published(
+    world: Settings, databases: Databases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with empty(world, databases) as rebuilt:
+        assert await rebuild_database(rebuilt, None, as_json=False) == 1
+    shown = capsys.readouterr().out
+    assert "the configured catalogue" in shown
+    assert "notifications on the topic say otherwise:\n  " in shown
+    assert shown.splitlines()[-1].startswith("do not use this database")
+
+
+async def test_dead_letter_of_another_record_does_not_decide_a_rebuild(
+    world: Settings, databases: Databases, catalogues_only: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anybody may write to the topic: what says that the database refused the first record is not of that record."""
+    topic = names(world).orders
+    forged = dead_letter_headers(
+        topic,
+        USDT,
+        KeptDeadLetter(0, "storage_refused", "forged", datetime.now(UTC), None, b"{}", 2, None, None),
+    )
+    producer = AIOKafkaProducer(**client_options(world))
+    async with producer:
+        await producer.send_and_wait(names(world).dead_letters(topic), b"{}", headers=forged)
+    async with empty(world, databases) as rebuilt:
+        assert await rebuild_database(rebuilt, catalogues_only, as_json=False) == 0
+        assert "1 records have dead letters with other bytes" in capsys.readouterr().out
+        assert (await audited(rebuilt)).agrees
 
 
 # The command
@@ -262,6 +312,17 @@ async def test_what_differs_is_shown_with_both_contents(
     assert "\n  orders USDT/first: amount: replay says 250.00, the database has 251\n" in shown
     assert "\nI5   violated     the database equals a replay of the log (" in shown
     assert "\n       orders USDT/first: amount: replay says 250.00, the database has 251\n" in shown
+
+
+@pytest.fixture
+async def catalogues_only(world: Settings, tmp_path: Path) -> Path:
+    """The inputs of a rebuild without the records that the database has refused."""
+    inputs = tmp_path / "inputs.json"
+    assert await compare_with_database(world, Scope(), inputs, as_json=True) == 0
+    document = json.loads(inputs.read_text())
+    assert document.pop("refused")
+    inputs.write_text(json.dumps(document | {"refused": []}))
+    return inputs
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ BROKEN = [
         " UPDATE deliveries SET state = 'due', next_attempt_at = NULL WHERE order_id = 'b'",
     ),
     ("I8", "next attempt", "UPDATE deliveries SET state = 'due', next_attempt_at = 'infinity' WHERE order_id = 'b'"),
+    ("I8", "below the mailer's place", "DELETE FROM partitions WHERE topic LIKE '%notifications'"),
     ("I8", "none was due", "UPDATE deliveries SET state = 'superseded' WHERE order_id = 'b'"),
     ("I8", "none was due", "UPDATE deliveries SET state = 'expired' WHERE order_id = 'b'"),
     ("I9", "show the address", "UPDATE deliveries SET address = 'another' WHERE order_id = 'b'"),
@@ -85,6 +86,11 @@ BROKEN = [
         " jsonb_set(content::jsonb, '{currencies,USDT,cool_down_minutes}', '10'::jsonb)::text;"
         " UPDATE deliveries SET sent_at = released_at + interval '10 minutes' FROM assignments"
         " WHERE notification_id = assignment_id AND deliveries.order_id = 'a'",
+    ),
+    (
+        "I10",
+        "drained",
+        "UPDATE deliveries SET state = 'due', next_attempt_at = now() - interval '2 minutes' WHERE order_id = 'b'",
     ),
     ("I10", "drained", "UPDATE partitions SET published_offset = 0"),
     ("I10", "drained", "UPDATE partitions SET next_offset = 0, published_offset = 0"),

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import unwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -210,7 +211,7 @@ def test_rules_that_cannot_be_loaded_are_named(
 
 
 def test_rules_of_a_module_are_loaded() -> None:
-    assert load_rules("consumers.allocator.decide:decide") is decide
+    assert unwrap(load_rules("consumers.allocator.decide:decide")) is decide
 
 
 # The command
