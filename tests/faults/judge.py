@@ -1,8 +1,7 @@
 """Whether anything was lost, doubled or invented: every invariant, and the whole log against the reference model."""
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -13,8 +12,10 @@ import orjson
 from operations.kafka_log import open_log
 from operations.verify import check, until_drained
 from schemas.topics import names
-from tests.faults.world import World
+from tests.faults.world import COOLING, World
 from tests.reference import Model, Record, assignment_id
+from tests.reference.agreement import Facts, disagreement, facts_of_model
+from tests.servers.facts import facts_of_database
 from tests.servers.mail_server import Accepted
 from tests.servers.wait import until
 
@@ -23,12 +24,6 @@ Rows = list[asyncpg.Record]
 SETTLE_SECONDS = 5.0
 "A mail's acceptance is written down within so long, unless a fault is in the way."
 
-ORDERS = "SELECT currency, order_id, status, network, amount, queue_place, address FROM orders"
-WALLETS = "SELECT currency, network, address, status, free_place, order_id, retiring FROM wallets"
-ASSIGNMENTS = (
-    "SELECT partition, assigned_offset, released_offset, currency, network, address, order_id, waited FROM assignments"
-)
-DEAD_LETTERS = 'SELECT partition, "offset", reason FROM dead_letters WHERE topic = $1'
 DELIVERIES = """
 SELECT d.notification_id, d.state, d.outcome, a.address, a.released_offset IS NULL AS holds, o.email
 FROM assignments a
@@ -59,7 +54,7 @@ class Judge:
         self._world = world
         self._orders = names(world.direct).orders
         self._notifications = names(world.direct).notifications
-        self._model = Model()
+        self._model = Model(catalogue=COOLING, topic=self._orders)
         self._read: dict[str, dict[int, int]] = {self._orders: {}, self._notifications: {}}
         self._log: dict[tuple[int, int], int] = {}
         self._notified: dict[str, set[tuple[bytes | None, bytes | None]]] = defaultdict(set)
@@ -94,9 +89,9 @@ class Judge:
         await until(self._mails_settled, seconds, "every delivery to end")
         tally = Tally(findings=[f.as_text() for f in await check(world.direct, drained=True) if f.result == "violated"])
         await self._read_topics()
-        rows = {query: await world.ask(query) for query in (ORDERS, WALLETS, ASSIGNMENTS, DELIVERIES)}
-        rows[DEAD_LETTERS] = await world.ask(DEAD_LETTERS, self._orders)
-        tally.findings += await asyncio.to_thread(self._compare, rows)
+        found = await facts_of_database(world.ask, self._orders)
+        deliveries = await world.ask(DELIVERIES)
+        tally.findings += await asyncio.to_thread(self._compare, found, deliveries)
         tally.findings += self._lost()
         unexcused, tally.mailed_twice = self._mailed_twice()
         tally.findings += unexcused
@@ -125,43 +120,19 @@ class Judge:
             self.notifications += 1
             self._notified[orjson.loads(record.value)["notification_id"]].add((record.key, record.value))
 
-    def _compare(self, rows: Mapping[str, Rows]) -> list[str]:
+    def _compare(self, found: Facts, deliveries: Rows) -> list[str]:
         model = self._model
         for made in model.assignments[self._seen :]:
             self._expected.add(str(assignment_id(made.partition, made.assigned_offset, self._orders)))
         self._seen = len(model.assignments)
+        differing = disagreement(found, facts_of_model(model))
+        told = self._notified.keys()
         return [
-            *_differ(
-                "orders",
-                rows[ORDERS],
-                (
-                    (o.currency, o.order_id, o.status, o.network, o.amount, o.place, o.address)
-                    for o in model.orders.values()
-                ),
-            ),
-            *_differ(
-                "wallets",
-                rows[WALLETS],
-                (
-                    (w.currency, w.network, w.address, w.status, w.place, w.held_by, w.retiring)
-                    for w in model.wallets.values()
-                ),
-            ),
-            *_differ(
-                "assignments",
-                rows[ASSIGNMENTS],
-                (
-                    (
-                        *(a.partition, a.assigned_offset, a.released_offset),
-                        *(a.currency, a.network, a.address, a.order_id, a.waited),
-                    )
-                    for a in model.assignments
-                ),
-            ),
-            *_differ("dead letters", rows[DEAD_LETTERS], map(tuple, model.dead_letters)),
-            *_differ("notifications", ((one,) for one in self._notified), ((one,) for one in self._expected)),
+            *([f"the database differs from the model: {differing}"] if differing else []),
+            *(f"notification {one} is not of the model" for one in sorted(told - self._expected)[:5]),
+            *(f"assignment {one} has no notification" for one in sorted(self._expected - told)[:5]),
             *(f"notification {one} has two contents" for one, said in self._notified.items() if len(said) > 1),
-            *self._mailed(rows[DELIVERIES]),
+            *self._mailed(deliveries),
         ]
 
     def _lost(self) -> list[str]:
@@ -205,11 +176,3 @@ class Judge:
         """The mailer was not told, or was hindered from writing it down."""
         begin, end = mail.at - SETTLE_SECONDS, mail.at + SETTLE_SECONDS
         return not mail.answered or any(start <= end and begin <= stop for start, stop in self._world.excuses.spans)
-
-
-def _differ(what: str, found: Iterable[Iterable[object]], expected: Iterable[tuple[object, ...]]) -> list[str]:
-    counted = Counter(map(tuple, found))
-    counted.subtract(Counter(expected))
-    wrong = {row: count for row, count in counted.items() if count}
-    shown = [f"{'not expected' if count > 0 else 'missing'}: {row}" for row, count in list(wrong.items())[:3]]
-    return [f"{len(wrong)} {what} differ from the model: {'; '.join(shown)}"] if wrong else []

@@ -86,6 +86,7 @@ async def test_a_moody_mail_server_delays_mails_and_loses_none(
             mail_faults.smtp_550_at_rcpt,  # after the restore, which forgets that these mails have failed
         )
         assert len({mail.message_id for mail in world.mail.accepted}) > 100
+        assert await world.ask("SELECT FROM wallets WHERE status = 'cooling'"), "nothing cools in this world"
 
 
 @pytest.mark.timeout(180)

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +23,7 @@ from storage.database import AWAY, connect
 from storage.errors import ServerUnreachable
 from tests.faults.members import Member, Members, members
 from tests.faults.upstream import Upstream, publishing
+from tests.reference import SHIPPED, Catalogue
 from tests.servers.disk import Disk
 from tests.servers.mail_server import MailServer, mail_server
 from tests.servers.proxy import Proxy, proxying
@@ -29,6 +33,8 @@ from tests.servers.wait import until
 LEASE_SECONDS = 10.0
 "What a killed mailer had in hand waits so long; a machine too busy to keep within it sends mails twice."
 SESSION_MS = 6_000
+COOLING: Catalogue = {**SHIPPED, "LTC": replace(SHIPPED["LTC"], cooldown_minutes=1)}
+"The shipped one, but released wallets of one currency cool, so that the clock has to end that."
 
 
 @dataclass
@@ -114,6 +120,18 @@ class World:
                 member.assert_alive()
 
 
+@contextlib.contextmanager
+def cooling(settings: Settings) -> Iterator[Settings]:
+    """With the catalogue `COOLING`."""
+    shipped = files("schemas").joinpath("catalogue.toml").read_text()
+    before, litecoin = shipped.split("[currencies.LTC]")
+    litecoin = litecoin.replace("cool_down_minutes = 0", f"cool_down_minutes = {COOLING['LTC'].cooldown_minutes}")
+    with tempfile.TemporaryDirectory(prefix="walletq-catalogue-") as folder:
+        file = Path(folder) / "catalogue.toml"
+        file.write_text(f"{before}[currencies.LTC]{litecoin}")
+        yield settings.model_copy(update={"catalogue": file})
+
+
 @contextlib.asynccontextmanager
 async def open_world(
     servers: Servers,
@@ -142,6 +160,7 @@ async def open_world(
         pytest.skip("this Kafka has no listener behind a proxy")
     database = urlsplit(settings.need_database())
     async with contextlib.AsyncExitStack() as stack:
+        settings = stack.enter_context(cooling(settings))
         enter = stack.enter_async_context
         mail = await enter(mail_server())
         kafka = await enter(proxying((HOST, servers.kafka_proxied.port), servers.kafka_proxied.proxy_port))

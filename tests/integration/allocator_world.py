@@ -28,6 +28,8 @@ from storage.database import connect
 from storage.kafka import client_options
 from tests.acceptance.pipeline import assert_notified_once_each, read_topic
 from tests.reference import Model
+from tests.reference.agreement import disagreement, facts_of_model
+from tests.servers.facts import facts_of_database
 from tests.servers.topics import consumed
 from tests.servers.wait import until
 from tests.traffic import Message, address, right_partition
@@ -185,31 +187,12 @@ async def assert_as_the_rules_say(
     Args:
         refused: (partition, offset) of the records that the database does not take.
     """
-    model = Model(refused=refused)
-    for record in await read_topic(settings, names(settings).orders):
+    topic = names(settings).orders
+    model = Model(refused=refused, topic=topic)
+    for record in await read_topic(settings, topic):
         model.take(record)
-    orders = await database.fetch(
-        "SELECT currency, order_id, status, network, amount, queue_place, address FROM orders"
-    )
-    assert {tuple(row) for row in orders} == {
-        (o.currency, o.order_id, o.status, o.network, o.amount, o.place, o.address) for o in model.orders.values()
-    }
-    wallets = await database.fetch(
-        "SELECT currency, network, address, status, free_place, order_id, retiring FROM wallets"
-    )
-    assert {tuple(row) for row in wallets} == {
-        (w.currency, w.network, w.address, w.status, w.place, w.held_by, w.retiring) for w in model.wallets.values()
-    }
-    assignments = await database.fetch(
-        "SELECT partition, assigned_offset, released_offset, currency, network, address, order_id, waited"
-        " FROM assignments"
-    )
-    assert {tuple(row) for row in assignments} == {
-        (a.partition, a.assigned_offset, a.released_offset, a.currency, a.network, a.address, a.order_id, a.waited)
-        for a in model.assignments
-    }
-    refusals = await database.fetch('SELECT partition, "offset", reason FROM dead_letters')
-    assert {tuple(row) for row in refusals} == {tuple(letter) for letter in model.dead_letters}
+    differing = disagreement(await facts_of_database(database.fetch, topic), facts_of_model(model))
+    assert not differing, differing
     await assert_notified_once_each(settings, model)
     return model
 

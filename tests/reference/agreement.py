@@ -66,7 +66,7 @@ def facts_of_model(model: Model) -> Facts:
             (
                 a.partition,
                 a.assigned_offset,
-                str(assignment_id(a.partition, a.assigned_offset)),
+                str(assignment_id(a.partition, a.assigned_offset, model.topic)),
                 a.released_offset,
                 *(a.currency, a.network, a.address, a.order_id),
                 a.waited,

@@ -90,6 +90,7 @@ class Model:
 
     catalogue: Catalogue = field(default_factory=lambda: SHIPPED)
     partitions: int = PARTITIONS
+    topic: str = TOPIC
     refused: frozenset[tuple[int, int]] = frozenset()  # (partition, offset) that the database refused
     orders: dict[tuple[str, str], Order] = field(default_factory=dict)
     wallets: dict[tuple[str, str, str], Wallet] = field(default_factory=dict)
@@ -253,7 +254,7 @@ class Model:
             wallet.status, wallet.retiring = "retired", False
         elif currency is not None and currency.cooldown_minutes > 0:
             wallet.status = "cooling"
-            wallet.cooling_since = assignment_id(assignment.partition, assignment.assigned_offset)
+            wallet.cooling_since = assignment_id(assignment.partition, assignment.assigned_offset, self.topic)
         else:
             self._offer(wallet, record)
 
