@@ -22,7 +22,7 @@ from schemas.events import Event
 from schemas.settings import Settings
 from storage.database import AWAY as DATABASE_AWAY
 from storage.database import connect
-from storage.errors import ServerUnreachable
+from storage.errors import ServerUnreachable, TopicMissing
 from storage.migrations import check_migrated
 from storage.sql import read_queries
 
@@ -35,7 +35,8 @@ PAGE = 1_000
 SOON_SECONDS = 0.2
 COMMAND_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 10.0
-AWAY = (ServerUnreachable, KafkaError, *DATABASE_AWAY)
+# The topic was there at the start: a broker that has just come back may not know it yet.
+AWAY = (ServerUnreachable, TopicMissing, KafkaError, *DATABASE_AWAY)
 
 SQL = read_queries("clock")
 

@@ -10,7 +10,10 @@ import pytest
 from producers.clock import Clock, run_clock
 from schemas.events import Event, OrderStatusChanged, WalletCooled, parse_event
 from schemas.settings import Settings
+from schemas.topics import names
 from storage.errors import NotMigrated, ServerUnreachable, TopicMissing
+from storage.kafka import admin_client
+from storage.topics import create_topics
 from tests.integration.test_producers_publisher import records
 from tests.servers.servers import Servers
 from tests.servers.wait import until
@@ -114,6 +117,29 @@ async def test_clock_outlives_its_servers(settings: Settings, database: asyncpg.
         await until(lambda: published(settings, 2))
 
 
+async def test_clock_waits_for_a_topic_that_a_broker_does_not_know_any_more(
+    settings: Settings, database: asyncpg.Connection, servers: Servers
+) -> None:
+    """As one that has just come back may do for a moment; here for longer."""
+    topic = names(settings).orders
+    async with running(settings) as clock:
+        await database.execute(ORDER, "BTC", "before", -1.0, 1)
+        await until(lambda: published(settings, 1))
+        async with admin_client(settings) as admin:
+            await admin.delete_topics([topic])
+        await servers.kill("postgres")
+        await servers.start("postgres")
+        again = await asyncpg.connect(settings.need_database())
+        connected = "SELECT FROM pg_stat_activity WHERE application_name = 'walletq clock'"
+        await until(lambda: again.fetch(connected), what="the clock to connect again")
+        await again.execute(ORDER, "BTC", "after", -1.0, 2)
+        await again.close()
+        assert not clock.done()
+        await create_topics(settings)
+        found = await until(lambda: published(settings, 2))
+    assert {event.order_id for event in found if isinstance(event, OrderStatusChanged)} == {"before", "after"}
+
+
 async def test_servers_must_be_there_at_the_start(settings: Settings) -> None:
     away = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
     with pytest.raises(ServerUnreachable):
@@ -129,12 +155,12 @@ async def test_database_must_be_migrated_at_the_start(settings: Settings, databa
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[None]:
+async def running(settings: Settings) -> AsyncIterator["asyncio.Task[None]"]:
     """A clock in the background; it must end in good order."""
     stop = asyncio.Event()
     task = asyncio.create_task(run_clock(settings, stop))
     try:
-        yield
+        yield task
     finally:
         stop.set()
         async with asyncio.timeout(10):
