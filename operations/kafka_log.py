@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings
 from schemas.topics import topics
-from storage.errors import TopicMissing
-from storage.kafka import MAX_FETCH_BYTES, admin_client, client_options, unreachable
+from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
+from storage.topics import cluster_id, find_topics
 
 START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
@@ -91,12 +91,8 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
         ServerUnreachable: Kafka does not answer.
         TopicMissing: a topic does not exist.
     """
-    async with admin_client(settings) as admin:
-        cluster = await admin.describe_cluster()
-        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
-    for topic in topics(settings):
-        if topic.name not in described:
-            raise TopicMissing(topic.name)
+    counts = await find_topics(settings, *(topic.name for topic in topics(settings)))
+    cluster = await cluster_id(settings)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         group_id=None,
@@ -113,7 +109,6 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
                 await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
         except (KafkaError, OSError, asyncio.TimeoutError) as error:
             raise unreachable(settings, error) from error
-        counts = {topic.name: len(described[topic.name]["partitions"]) for topic in topics(settings)}
-        yield KafkaLog(settings, consumer, str(cluster["cluster_id"]), counts)
+        yield KafkaLog(settings, consumer, cluster, counts)
     finally:
         await consumer.stop()

@@ -28,6 +28,7 @@ from schemas.topics import names
 from schemas.trace import is_traceparent
 from storage.errors import TopicMissing, WalletqError
 from storage.kafka import client_options, unreachable
+from storage.topics import find_topics
 
 log = structlog.get_logger(__name__)
 
@@ -141,8 +142,7 @@ class Publisher:
                 try:
                     await producer.start()
                     # partitions_for would wait for a topic that does not exist until its time is over.
-                    if not (await producer.client.fetch_all_metadata()).partitions_for_topic(self.topic):
-                        raise TopicMissing(self.topic)
+                    await find_topics(self._settings, self.topic)
                 except BaseException:
                     await _stop(producer)
                     raise

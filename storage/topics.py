@@ -9,8 +9,11 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrP
 
 from schemas.settings import Settings
 from schemas.topics import Topic, topics
-from storage.errors import WalletqError
+from storage.errors import TopicMissing, WalletqError
 from storage.kafka import admin_client
+
+ASKED_AGAIN, ASKED_AGAIN_SECONDS = 12, 0.25
+"So often, and so long apart, a broker is asked for a topic that it does not know."
 
 
 async def create_topics(settings: Settings) -> list[str]:
@@ -52,14 +55,25 @@ async def check_topics(settings: Settings) -> list[str]:
         return problems
 
 
-async def existing_topics(settings: Settings) -> set[str]:
-    """The names of all topics that are there.
+async def find_topics(settings: Settings, *wanted: str) -> dict[str, int]:
+    """How many partitions each of these topics has. A broker that has just come back may not know them yet: it is
+    asked again for a while.
 
     Raises:
         ServerUnreachable: Kafka does not answer.
+        TopicMissing: there is no such topic.
     """
     async with admin_client(settings) as admin:
-        return {topic["topic"] for topic in await _describe(admin)}
+        asked = 0
+        while True:
+            found = {topic["topic"]: len(topic["partitions"]) for topic in await _describe(admin)}
+            missing = [topic for topic in wanted if not found.get(topic)]
+            if not missing:
+                return {topic: found[topic] for topic in wanted}
+            if asked == ASKED_AGAIN:
+                raise TopicMissing(missing[0])
+            asked += 1
+            await asyncio.sleep(ASKED_AGAIN_SECONDS)
 
 
 async def cluster_id(settings: Settings) -> str:

@@ -19,10 +19,10 @@ from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.database import connect
-from storage.errors import ServerUnreachable, TopicMissing
+from storage.errors import ServerUnreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options
 from storage.migrations import check_migrated
-from storage.topics import cluster_id, existing_topics
+from storage.topics import cluster_id, find_topics
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +49,8 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
         await check_migrated(connection)
     finally:
         await connection.close()
-    present = await existing_topics(settings)
-    for topic in (topic_names.orders, topic_names.notifications, topic_names.dead_letters(topic_names.orders)):
-        if topic not in present:
-            raise TopicMissing(topic)
+    orders = topic_names.orders
+    await find_topics(settings, orders, topic_names.notifications, topic_names.dead_letters(orders))
     outbox = Outbox(client_options(settings), topic_names)
     group = topic_names.allocator_group
     await preloading

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from schemas.settings import Settings
-from storage.errors import TopicMissing
-from storage.kafka import admin_client
-from storage.topics import cluster_id
+from storage.topics import cluster_id, find_topics
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,5 @@ async def read_topic(settings: Settings, topic: str) -> Topic:
         ServerUnreachable: Kafka does not answer.
         TopicMissing: there is no such topic.
     """
-    async with admin_client(settings) as admin:
-        found = [row for row in await admin.describe_topics([topic]) if row["topic"] == topic and not row["error_code"]]
-    if not found:
-        raise TopicMissing(topic)
-    return Topic(topic, await cluster_id(settings), len(found[0]["partitions"]))
+    counts = await find_topics(settings, topic)
+    return Topic(topic, await cluster_id(settings), counts[topic])
