@@ -38,6 +38,7 @@ class Store:
         self._catalogue = catalogue
         self._recorded_catalogue: str | None = None
         self._session: Session | None = None
+        self._in_transaction = False
 
     async def take_place(self, partition_count: int, cluster_id: str) -> Place:
         """The partition's place, in a new session: whatever an old one was doing has ended by then.
@@ -59,7 +60,11 @@ class Store:
         """For one batch, gathered and applied in the block: what was gathered is of one moment, and what is applied
         changes what it was then, or nothing. Several moments would show a zombie a state that there never was."""
         async with self._live.transaction():
-            yield
+            self._in_transaction = True
+            try:
+                yield
+            finally:
+                self._in_transaction = False
         self._recorded_catalogue = self._catalogue.sha256
 
     async def gather(self, entries: Sequence[Entry]) -> State:
@@ -80,13 +85,14 @@ class Store:
         return State(orders, wallets, free, waiting)
 
     async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
-        """Write the changes and move the place; returns the dead letters as they are kept.
+        """Write the changes and move the place, in the open transaction; returns the dead letters as they are kept.
 
         Raises:
             Fenced: the place is not at the batch's start, or no more.
             storage.database.REFUSED: the database does not take a record.
             storage.database.AWAY: the outcome is unknown; take the place again.
         """
+        assert self._in_transaction, "half of a batch could be committed"
         session, at = self._live, (self.topic, self.partition)
         dead_letters = [as_kept(dead_letter) for dead_letter in changes.dead_letters]
         if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):

@@ -69,8 +69,9 @@ async def commit_only(store: Store, catalogue: Catalogue, log: FakeLog) -> list[
     """Apply the whole log and do not publish; what was to be published, as it is in memory."""
     place = await store.take_place(PARTITIONS, log.cluster)
     entries = log.entries(catalogue)
-    changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
-    kept = await store.apply(Batch(place.next_offset, entries[-1].offset + 1, entries), changes, 0)
+    async with store.transaction():
+        changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
+        kept = await store.apply(Batch(place.next_offset, entries[-1].offset + 1, entries), changes, 0)
     return [*changes.notifications, *kept]
 
 
@@ -195,8 +196,9 @@ async def test_the_watermark_only_grows_and_never_passes_the_place(
 
     async def apply(start: int, end: int, published_offset: int) -> None:
         entries = log.entries(catalogue)[start:end]
-        changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
-        await store.apply(Batch(start, end, entries), changes, published_offset)
+        async with store.transaction():
+            changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
+            await store.apply(Batch(start, end, entries), changes, published_offset)
 
     log.append(*(pending(f"ord-{number}") for number in range(6)))
     try:
