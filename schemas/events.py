@@ -138,6 +138,7 @@ class WalletCooled(BaseModel):
 Event = OrderStatusChanged | WalletAdded | WalletRetired | WalletCooled
 """Every event on `order-status`."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_validate_json = EVENT.validator.validate_json
 
 
 class WalletAssigned(BaseModel):
@@ -189,10 +190,11 @@ def parse_event(value: bytes | None) -> Parsed:
     if not value:
         raise InvalidEvent("the record has no value")
     try:
-        event = EVENT.validate_json(value)
-        # JSON has no NaN and no Infinity; pydantic's parser takes them in fields that no model reads.
-        if (b"NaN" in value or b"Infinity" in value) and not _is_final(event):
-            orjson.loads(value)
+        event = _validate_json(value)
+        # JSON has no NaN and no Infinity; pydantic's parser takes them in fields that no model reads. A single letter
+        # is found in a fraction of the time of a word.
+        if b"N" in value or b"I" in value:
+            _check_numbers(value, event)
     except ValidationError as error:
         if (parsed := _final_status_without_invalid_fields(value)) is not None:
             return parsed
@@ -202,8 +204,11 @@ def parse_event(value: bytes | None) -> Parsed:
     return Parsed(event)
 
 
-def _is_final(event: Event) -> bool:
-    return isinstance(event, OrderStatusChanged) and event.status in FINAL
+def _check_numbers(value: bytes, event: Event) -> None:
+    """Raises orjson.JSONDecodeError where a number is none. Of a final status that is no matter."""
+    is_final = isinstance(event, OrderStatusChanged) and event.status in FINAL
+    if (b"NaN" in value or b"Infinity" in value) and not is_final:
+        orjson.loads(value)
 
 
 def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:

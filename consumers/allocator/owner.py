@@ -1,7 +1,11 @@
-"""The owner of one partition: takes its place, processes what is fetched from there, publishes what is committed."""
+"""The owner of one partition: takes its place, processes what is fetched from there, publishes what is committed.
+
+A batch passes three stages, each beside the others: it is fetched and read while the one before it is processed, and
+published while the one behind it is.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -9,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from consumers.allocator.decide import decide
 from consumers.allocator.ports import Publisher, Source
+from consumers.allocator.publishing import Publishing
 from consumers.allocator.reading import Reader, Record
 from consumers.allocator.state import Batch, Entry, Reason, Refusal
 from consumers.allocator.store import Store
@@ -24,9 +29,10 @@ log = structlog.get_logger(__name__)
 RETRIED = (Fenced, ServerUnreachable, KafkaError, *AWAY)
 IDLE_SECONDS = 0.1
 "After so long without a record the watermark is noted without a batch."
+FETCH_SECONDS = 1.0
 PATIENCE_SECONDS = 10
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-TURN_SECONDS = 0.02
+TURN_SECONDS = 0.005
 
 
 class Owner:
@@ -45,8 +51,8 @@ class Owner:
         self.next_offset: int | None = None
         "The owner's place: the first record that is not yet applied. None until it is taken."
         self._reader = Reader(catalogue, store.partition, 1)
-        self._published_offset = 0
         self._noted_offset = 0
+        "The watermark in the partition's row."
 
     async def run(self) -> None:
         """Process the partition until `stop`, through outages of the servers.
@@ -78,31 +84,31 @@ class Owner:
         Raises:
             RETRIED, where nothing was processed: the next attempt is to wait for a while.
         """
-        await self._take_place()
-        taken = self.next_offset
+        taken = await self._take_place()
         try:
-            await self._process_until_stopped()
+            async with Publishing(self._outbox, self._store.partition, taken) as publishing:
+                await self._process_until_stopped(publishing)
         except RETRIED as error:
             if self.next_offset == taken:
                 raise
             self._log.warning("place_lost", error=_name(error))
 
-    async def _take_place(self) -> None:
+    async def _take_place(self) -> int:
         """Read the place, check that it is one in this log, and publish again what may not be published."""
         description = await self._source.describe()
         place = await self._store.take_place(description.partition_count, description.cluster_id)
         await self._check(place, description)
         self._reader = Reader(self._catalogue, self._store.partition, place.partition_count)
-        self._published_offset = self._noted_offset = place.published_offset
+        self._noted_offset = place.published_offset
         self.next_offset = place.next_offset
         if place.published_offset < place.next_offset:
             # Whoever owned the partition before may have committed and then not lived to publish.
             unpublished = [item async for item in self._store.unpublished(place.published_offset, place.next_offset)]
             await self._outbox.publish(self._store.partition, unpublished)
-            self._published_offset = place.next_offset
             self._log.info("outbox_published_again", records=len(unpublished))
         self._source.seek(place.next_offset)
         self._log.info("place_taken", next_offset=place.next_offset)
+        return place.next_offset
 
     async def _check(self, place: Place, found: Log) -> None:
         """A broker that has just come back may show an end that is too low for some seconds."""
@@ -118,19 +124,34 @@ class Owner:
                 found = await self._source.describe()
         check_log_fits(*self._names, place, found)
 
-    async def _process_until_stopped(self) -> None:
-        while not self._stopping.is_set():
-            behind = self._noted_offset < self._published_offset
-            records = await self._unless_stopped(
-                self._source.fetch(self._batch_records, IDLE_SECONDS if behind else 1.0)
-            )
-            if records:
-                for run in _runs(records):
-                    await self._process(self._batch(await self._read(run)))
-            elif behind:
-                await self._note_published()
-        if self._noted_offset < self._published_offset:
-            await self._note_published()
+    async def _process_until_stopped(self, publishing: Publishing) -> None:
+        reading, stopping = asyncio.create_task(self._read_next()), asyncio.create_task(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                behind = self._noted_offset != self.next_offset
+                await asyncio.wait(
+                    {reading, stopping}, timeout=IDLE_SECONDS if behind else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                publishing.check()
+                if reading.done():
+                    entries = reading.result()
+                    reading = asyncio.create_task(self._read_next())
+                    for run in _runs(entries):
+                        await self._process(self._batch(run), publishing)
+                else:
+                    await self._note(publishing.published_offset)
+            await publishing.done()
+            await self._note(publishing.published_offset)
+        finally:
+            reading.cancel()
+            stopping.cancel()
+            await asyncio.wait({reading, stopping})
+
+    async def _read_next(self) -> list[Entry]:
+        """The next records, as soon as there are some."""
+        while True:
+            if records := await self._source.fetch(self._batch_records, FETCH_SECONDS):
+                return await self._read(records)
 
     async def _read(self, records: Sequence[Record]) -> list[Entry]:
         """The records as entries. Records can be made to be slow to read, and other partitions are in the middle of
@@ -154,51 +175,43 @@ class Owner:
             )
         return Batch(start, entries[-1].offset + 1, entries)
 
-    async def _process(self, batch: Batch) -> None:
+    async def _process(self, batch: Batch, publishing: Publishing) -> None:
+        published_offset = publishing.published_offset
         try:
             async with self._store.transaction():
                 state = await self._store.gather(batch.entries)
                 changes = decide(state, batch.entries, self._catalogue, *self._names)
-                dead_letters = await self._store.apply(batch, changes, self._published_offset)
+                dead_letters = await self._store.apply(batch, changes, published_offset)
         except REFUSED as error:
-            await self._halve(batch, error)
+            await self._halve(batch, error, publishing)
             return
         self.next_offset = batch.end
-        self._noted_offset = self._published_offset
-        await self._outbox.publish(self._store.partition, [*changes.notifications, *dead_letters])
-        self._published_offset = batch.end
+        self._noted_offset = published_offset
+        await publishing.add(batch.end, [*changes.notifications, *dead_letters])
 
-    async def _halve(self, batch: Batch, error: BaseException) -> None:
+    async def _halve(self, batch: Batch, error: BaseException, publishing: Publishing) -> None:
         """Find the record that the database refuses; the others are processed."""
         entries = batch.entries
         if len(entries) > 1:
             middle = len(entries) // 2
-            await self._process(self._batch(entries[:middle]))
-            await self._process(self._batch(entries[middle:]))
+            await self._process(self._batch(entries[:middle]), publishing)
+            await self._process(self._batch(entries[middle:]), publishing)
             return
         refusal = Refusal(Reason.STORAGE_REFUSED, f"the database refuses the record: {_name(error)}")
         if entries[0].refusal is not None and entries[0].refusal.reason is Reason.STORAGE_REFUSED:
             raise error  # it refuses the dead letter too: that is no matter of the record
         self._log.error("record_refused", offset=entries[0].offset, error=_name(error))
-        await self._process(batch._replace(entries=[entries[0]._replace(refusal=refusal)]))
+        await self._process(batch._replace(entries=[entries[0]._replace(refusal=refusal)]), publishing)
 
-    async def _note_published(self) -> None:
-        await self._store.note_published(self._published_offset)
-        self._noted_offset = self._published_offset
+    async def _note(self, published_offset: int) -> None:
+        """Move the watermark where no batch comes to carry it."""
+        if self._noted_offset < published_offset:
+            await self._store.note_published(published_offset)
+            self._noted_offset = published_offset
 
     @property
     def _names(self) -> tuple[str, int]:
         return self._store.topic, self._store.partition
-
-    async def _unless_stopped(self, fetch: Awaitable[Sequence[Record]]) -> Sequence[Record]:
-        fetching = asyncio.ensure_future(fetch)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return fetching.result() if fetching.done() else []
-        finally:
-            fetching.cancel()
-            stopping.cancel()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -212,20 +225,20 @@ class Owner:
         self._log.warning("place_lost", attempt=state.attempt_number, error=_name(error))
 
 
-def _runs(records: Sequence[Record]) -> list[Sequence[Record]]:
-    """The records in runs of a few MB at most: one record at least, however large."""
-    if sum(len(record.value or b"") for record in records) <= MAX_BATCH_BYTES:
-        return [records]
-    runs: list[list[Record]] = [[]]
+def _runs(entries: list[Entry]) -> list[list[Entry]]:
+    """The entries in runs of a few MB at most: one at least, however large."""
+    if sum(len(entry.value or b"") for entry in entries) <= MAX_BATCH_BYTES:
+        return [entries]
+    runs: list[list[Entry]] = [[]]
     size = 0
-    for record in records:
-        length = len(record.value or b"")
+    for entry in entries:
+        length = len(entry.value or b"")
         if runs[-1] and size + length > MAX_BATCH_BYTES:
             runs.append([])
             size = 0
-        runs[-1].append(record)
+        runs[-1].append(entry)
         size += length
-    return list(runs)
+    return runs
 
 
 def _name(error: BaseException | None) -> str:

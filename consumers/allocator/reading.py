@@ -53,6 +53,9 @@ class Reader:
         self._expiry = catalogue.expiry
         self._partition = partition
         self._partition_count = partition_count
+        self._at_ms = -1
+        self._at = _EPOCH
+        "The time of the last record: those of one batch of the broker's have one time."
         self._known = {
             code: _Known(currency, code.encode(), partition_of(code.encode(), partition_count) == partition)
             for code, currency in catalogue.currencies.items()
@@ -60,7 +63,10 @@ class Reader:
 
     def read(self, record: Record) -> Entry:
         """The record as an entry; refused where it is invalid, never an error."""
-        at = _EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), _LATEST_MS))
+        if record.timestamp != self._at_ms:
+            self._at_ms = record.timestamp
+            self._at = _EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), _LATEST_MS))
+        at = self._at
         try:
             event, dropped_fields = parse_event(record.value)
         except InvalidEvent as error:

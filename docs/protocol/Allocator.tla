@@ -122,7 +122,7 @@ Fetch(o) ==
   /\ Goes(o, "fetched")
   /\ UNCHANGED <<database, kafka, taken, seen, calm>>
 
-(* Gather reads more than once, outside of the transaction: others may commit between the reads and after them. *)
+(* Gather reads more than once: others may commit between the reads and after them. *)
 Gather(o) ==
   /\ pc[o] = "fetched"
   /\ seen' = [seen EXCEPT ![o] = Len(applied)]
@@ -163,6 +163,7 @@ Commit(o) ==
   /\ Goes(o, "committing")
   /\ UNCHANGED <<row, applied, recorded, late, kafka, taken, batch, calm>>
 
+(* What is committed is published beside the next batch. *)
 Publish(o) ==
   /\ pc[o] = "committed"
   /\ place' = [place EXCEPT ![o] = end[o]]
@@ -170,7 +171,7 @@ Publish(o) ==
   /\ flight' = [flight EXCEPT ![o] = @ \cup Notifications(Decided(o))]
   /\ end' = [end EXCEPT ![o] = 0]
   /\ seen' = [seen EXCEPT ![o] = 0]
-  /\ Goes(o, "publishing")
+  /\ Goes(o, "ready")
   /\ UNCHANGED <<database, topic, mark, behind, calm>>
 
 PublishFirst(o) ==  \* only where it is broken
@@ -179,12 +180,16 @@ PublishFirst(o) ==  \* only where it is broken
   /\ Goes(o, "gathered")
   /\ UNCHANGED <<database, topic, taken, batch, calm>>
 
+(* Everything of what the owner has handed over is acknowledged, or everything below some offset. *)
 Acknowledged(o) ==
-  /\ pc[o] = "publishing"
-  /\ flight[o] = {} \/ Broken = "watermark before the acknowledgement"
-  /\ mark' = [mark EXCEPT ![o] = place[o]]
+  /\ pc[o] \in {"publishing", "ready", "fetched", "gathering", "gathered"}
+  /\ \E to \in 1..LogEnd :
+       /\ mark[o] < to /\ to <= place[o]
+       /\ pc[o] = "publishing" => to = place[o]
+       /\ (\A n \in flight[o] : to <= n[1]) \/ Broken = "watermark before the acknowledgement"
+       /\ mark' = [mark EXCEPT ![o] = to]
   /\ behind' = [behind EXCEPT ![o] = TRUE]
-  /\ Goes(o, "ready")
+  /\ Goes(o, IF pc[o] = "publishing" THEN "ready" ELSE pc[o])
   /\ UNCHANGED <<database, kafka, place, known, batch, calm>>
 
 Note(o) ==
