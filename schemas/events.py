@@ -158,6 +158,11 @@ class WalletAssigned(BaseModel):
     expires_at: Time
 
 
+# The bits of version and variant (RFC 9562, section 5.5), set here since UUID's own way takes twice as long.
+_UUID_BITS = ~(0xF000 << 64 | 0xC000 << 48)
+_UUID_5 = 0x5000 << 64 | 0x8000 << 48
+
+
 class InvalidEvent(ValueError):
     """The bytes are no event. The message names the fields and what was expected, without their content."""
 
@@ -173,7 +178,7 @@ def event_uuid(topic: str, partition: int, offset: int) -> UUID:
     """The id of what an event makes: uuid5 (RFC 9562) of its place in the log, so that replay gives it again."""
     digest = _namespace(topic, partition).copy()
     digest.update(b"%d" % offset)
-    return UUID(bytes=digest.digest()[:16], version=5)
+    return UUID(int=int.from_bytes(digest.digest()[:16], "big") & _UUID_BITS | _UUID_5)
 
 
 @lru_cache(maxsize=256)
