@@ -44,9 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     show = " (default: %(default)s)"
     parser.add_argument("--events", type=int, default=200_000, help="of the log that is drained" + show)
-    parser.add_argument(
-        "--contenders", type=_names, metavar="A,B", help="only these modules of contenders/ (default: all)"
-    )
+    parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these of contenders/ (default: all)")
     parser.add_argument("--only", choices=MEASUREMENTS, help="only this measurement (default: all)")
     parser.add_argument(
         "--rates", type=_rates, default=(100, 500, 2_000, 5_000), metavar="R,R", help="events a second, for the latency"

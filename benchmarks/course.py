@@ -97,7 +97,7 @@ async def _tried(what: str, measurement: Awaitable[Result], rate: float | None =
     try:
         return await measurement
     except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured
-        _tell(f"{what}: {type(error).__name__}: {error}")
+        _tell("\n".join([f"{what}: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
         return Failed(f"{type(error).__name__}: {error}", rate)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import meters
@@ -62,9 +62,12 @@ async def drain(bench: Bench, contender: Contender, log: Log) -> Drain:
 
 def _speed(log: Log, arrivals: Sequence[Arrival], started: int) -> dict[str, Any]:
     verdict = check((arrival.value for arrival in arrivals), log.assigned)
-    came = sorted(first_arrivals(arrivals).values())
-    at: Callable[[float], int] = lambda share: came[round(share * (len(came) - 1))]  # noqa: E731
     events = len(log.messages)
+    came = sorted(first_arrivals(arrivals).values())
+
+    def at(share: float) -> int:
+        return came[round(share * (len(came) - 1))]
+
     return {
         "events": events,
         "notifications": len(came),

@@ -117,7 +117,8 @@ def _result(load: Load, course: _Course, notified: Sequence[Arrival], arrived: S
     if not delays or not (course.ended or behind):
         raise Stalled(f"keeps up, but not everything has come after {PATIENCE_SECONDS:g} s; {verdict.wrong}")
     settled = delays[0].due + load.seconds * SETTLING_SHARE * 1e9
-    counted = sorted((at - due) / 1e6 for due, at in delays if due >= settled)
+    # Who is far behind has not come to the part that counts.
+    counted = sorted((at - due) / 1e6 for due, at in delays if due >= settled or delays[-1].due < settled)
     late = sorted(nanoseconds / 1e6 for nanoseconds in course.late)
     sent = len(log.messages) - PRELUDE
     used: dict[str, Any] = {name: seconds / sent * 1e6 for name, seconds in course.cpu_seconds.items()}

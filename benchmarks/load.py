@@ -25,8 +25,9 @@ class Load:
     log: Log
     rate: float
     observer: Worker
-    _pacer: Worker
-    _start: int = 0
+    pacer: Worker
+    start: int = 0
+    "When the first message after the prelude is due, in nanoseconds of the monotonic clock."
 
     @property
     def seconds(self) -> float:
@@ -43,16 +44,16 @@ class Load:
 
     async def begin(self) -> None:
         """Let the schedule begin."""
-        self._pacer.go()
-        self._start = await self._pacer.said()
+        self.pacer.go()
+        self.start = await self.pacer.said()
 
     async def until(self, second: float) -> None:
         """Wait until this second of the schedule."""
-        await asyncio.sleep(max(0.0, self._start / 1e9 + second - time.monotonic()))
+        await asyncio.sleep(max(0.0, self.start / 1e9 + second - time.monotonic()))
 
     async def sent(self) -> Sequence[int]:
         """Wait for the end of the schedule; by how many nanoseconds each message was late."""
-        late: Sequence[int] = await self._pacer.said()
+        late: Sequence[int] = await self.pacer.said()
         return late
 
     async def seen(self, pids: Sequence[int], patience: float = STALL_SECONDS) -> None:
@@ -70,7 +71,7 @@ class Load:
 
     def due(self, cause: int) -> int | None:
         """When a message of the log was due, in nanoseconds of the monotonic clock; None for one of the prelude."""
-        return None if cause < PRELUDE else self._start + due_after(cause - PRELUDE, self.rate)
+        return None if cause < PRELUDE else self.start + due_after(cause - PRELUDE, self.rate)
 
 
 @asynccontextmanager

@@ -4,8 +4,6 @@ import os
 import time
 from multiprocessing.connection import Connection
 
-from confluent_kafka import Consumer, TopicPartition
-
 from benchmarks.delays import Arrival
 from benchmarks.worker import Board, orphaned
 
@@ -17,6 +15,8 @@ def observe(connection: Connection, board: Board, bootstrap_servers: str, topic:
 
     The board counts which of the wanted keys have come. The last word is the list of all arrivals.
     """
+    from confluent_kafka import Consumer, TopicPartition  # only `make bench` brings it
+
     # librdkafka, and values that are only looked at afterwards: on few cores the observer must take little of them.
     consumer = Consumer(
         {

@@ -19,6 +19,8 @@ from schemas.topics import names, topics
 from storage.kafka import admin_client
 from storage.topics import create_topics
 
+SHOWN_LINES = 10
+
 
 @dataclass
 class Bench:
@@ -39,7 +41,10 @@ class Bench:
 
     @asynccontextmanager
     async def run(self, name: str) -> AsyncIterator[Run]:
-        """Topics, a database and a folder of its own for a run; they are gone when the block ends."""
+        """Topics, a database and a folder of its own for a run; they are gone when the block ends.
+
+        An error of the block takes along what the logs in the folder said last.
+        """
         slug = f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')[:40]}-{next(self._numbers)}"
         settings = Settings(kafka_bootstrap_servers=self.bootstrap_servers, topic_prefix=f"{slug}.")
         folder = self.folder / slug
@@ -54,6 +59,10 @@ class Bench:
                 f"{self.database_url.rpartition('/')[0]}/{slug}",
                 folder,
             )
+        except Exception as error:
+            for log in sorted(folder.rglob("*.log")):
+                error.add_note(f"--- the end of {log.name}\n{_tail(log)}")
+            raise
         finally:
             await self.execute(f'DROP DATABASE "{slug}" WITH (FORCE)')
             async with admin_client(settings) as admin:
@@ -71,6 +80,10 @@ class Bench:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
 
 
 @asynccontextmanager

@@ -3,8 +3,9 @@
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -12,11 +13,16 @@ from rich.console import Console
 from benchmarks import contenders
 from benchmarks.check import check
 from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, percentile
-from benchmarks.log import Log, OrderKey, make_log
+from benchmarks.latency import delays_of
+from benchmarks.load import PRELUDE, Load
+from benchmarks.log import Assigned, Log, OrderKey, make_log
 from benchmarks.meters import Memory
+from benchmarks.progress import Stalled
+from benchmarks.restart import pause
 from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row
 from benchmarks.roster import roster
 from benchmarks.table import WIDTH, print_table
+from benchmarks.worker import Worker
 from tests.reference import replay
 from tests.traffic import as_records
 
@@ -152,6 +158,62 @@ def test_backlog_grows_by_what_is_not_done_in_its_second() -> None:
 def test_too_few_delays_say_nothing() -> None:
     assert falls_behind_by([], 100) is None
     assert falls_behind_by([Delay(0, 1)], 100) is None
+
+
+def load_of(log: Log, rate: float) -> Load:
+    """A load on its way, without the processes that make it."""
+    worker = cast(Worker, None)
+    return Load(log, rate, worker, worker, start=SECOND)
+
+
+def arrivals_of(log: Log, at: Callable[[Assigned], int]) -> list[Arrival]:
+    """The right notifications, each of which arrives at its time."""
+    told = notifications(log)
+    causes = sorted(log.assigned.values(), key=lambda assigned: assigned.cause)
+    return [
+        Arrival(at(assigned), str(one["order_id"]).encode(), value)
+        for assigned, one, value in zip(causes, told, encoded(told), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Load:
+    return load_of(make_log(3, PRELUDE + 1_000), 500)
+
+
+def test_delay_is_from_when_its_event_was_due_and_the_prelude_has_none(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: (loaded.due(assigned.cause) or 0) + 7)
+    delays = delays_of(loaded, arrivals)
+    assert {delay.at - delay.due for delay in delays} == {7}
+    assert len(delays) == len(loaded.log.keys - loaded.log.up_to(PRELUDE))
+    assert delays[0].due < SECOND * 1.1
+    assert loaded.due(PRELUDE + 500) == 2 * SECOND
+
+
+def test_pause_is_that_of_the_partition_that_waited_longest(loaded: Load) -> None:
+    killed = SECOND + SECOND // 2
+    back = {b"BTC": 2, b"ETH": 3, b"LTC": 9, b"USDT": 4}  # seconds after the kill
+
+    def at(assigned: Assigned) -> int:
+        due = loaded.due(assigned.cause) or 0
+        if due <= killed:
+            return due
+        return max(due, killed + back[loaded.log.messages[assigned.cause].key or b""] * SECOND)
+
+    measured = pause(loaded, killed, arrivals_of(loaded.log, at))
+    assert (measured.seconds, measured.shortest_seconds, measured.wrong) == (9.0, 2.0, None)
+
+
+def test_what_a_kill_loses_is_wrong(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: loaded.due(assigned.cause) or 0)
+    measured = pause(loaded, SECOND, arrivals[:-1], Stalled("nothing new for 90 s"))
+    assert (measured.wrong or "").startswith("nothing new for 90 s; 1 orders were told nothing")
+
+
+def test_contender_that_never_comes_back_has_no_pause(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: loaded.due(assigned.cause) or 0)
+    with pytest.raises(Stalled):
+        pause(loaded, 100 * SECOND, arrivals)
 
 
 def test_missing_and_broken_contenders_are_in_the_roster_with_their_reason(
