@@ -48,8 +48,7 @@ class Plan:
 
 async def measure(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
     """Fill the rows of those that can run, and the floors. What fails for one says so, and the others go on."""
-    _tell("warming up")
-    await drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events)))
+    await _tried("warming up", drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events))))
     if "drain" in plan.measurements:
         await _drains(bench, plan, running, results)
     if "latency" in plan.measurements:

@@ -75,7 +75,9 @@ def _speed(log: Log, arrivals: Sequence[Arrival], started: int) -> dict[str, Any
         "seconds": (at(1) - at(0)) / 1e9,
         "seconds_to_first": (at(0) - started) / 1e9,
         "events_per_second": events / (at(1) - at(0)) * 1e9,
-        "events_per_second_middle": 0.8 * events / (at(0.9) - at(0.1)) * 1e9,
+        "events_per_second_by_fifth": [
+            events / 5 / max(1, at((fifth + 1) / 5) - at(fifth / 5)) * 1e9 for fifth in range(5)
+        ],
         "events_per_second_with_start": events / (at(1) - started) * 1e9,
         "wrong": verdict.wrong,
     }

@@ -23,7 +23,7 @@ class Drain:
 
     Attributes:
         events_per_second: from the first notification to the last.
-        events_per_second_middle: while the second to the ninth tenth of the notifications arrived.
+        events_per_second_by_fifth: the same while each fifth of the notifications arrived: a runtime warms up.
         events_per_second_with_start: from the start of the process to the last notification.
         cpu_us_per_event: processor time of the contender from the first notification to the last, for each event.
         cpu_us_per_event_with_start: the same from the start of the process.
@@ -40,7 +40,7 @@ class Drain:
     seconds: float
     seconds_to_first: float
     events_per_second: float
-    events_per_second_middle: float
+    events_per_second_by_fifth: Sequence[float]
     events_per_second_with_start: float
     cpu_us_per_event: float
     cpu_us_per_event_with_start: float

@@ -9,6 +9,7 @@ from benchmarks.results import Drain, Failed, Floor, Latency, Pause, Results, Ro
 
 WIDTH = 200
 NONE = ""
+WRONG, FAILED = "[bold red]WRONG[/] ", "[bold red]FAILED[/]"
 
 
 def print_table(results: Results, console: Console) -> None:
@@ -52,8 +53,8 @@ def _drain_cells(row: Row, own: float | None) -> Sequence[str]:
     if drain is None:
         return [NONE] * 6
     if isinstance(drain, Failed):
-        return "[bold red]WRONG[/]", *[NONE] * 5
-    wrong = "[bold red]WRONG[/] " if drain.wrong is not None else ""
+        return FAILED, *[NONE] * 5
+    wrong = WRONG if drain.wrong is not None else NONE
     return (
         f"{wrong}{drain.events_per_second:,.0f}",
         _times(own, drain.events_per_second),
@@ -85,10 +86,10 @@ def _latency_cell(measured: Iterable[Latency | Failed], rate: float) -> str:
         if one.rate != rate:
             continue
         if isinstance(one, Failed):
-            return "[bold red]WRONG[/]"
+            return FAILED
         if one.falls_behind_by is not None:
             return f"behind, {one.falls_behind_by:,.0f}/s"
-        wrong = "[bold red]WRONG[/] " if one.wrong is not None else ""
+        wrong = WRONG if one.wrong is not None else NONE
         return f"{wrong}{one.p50_ms:.1f} / {one.p99_ms:.1f} / {one.max_ms:.0f}"
     return NONE
 
@@ -99,8 +100,8 @@ def _back(row: Row) -> str:
 
 def _pause(one: Pause | Failed) -> str:
     if isinstance(one, Failed):
-        return "[bold red]WRONG[/]"
-    wrong = "[bold red]WRONG[/] " if one.wrong is not None else ""
+        return FAILED
+    wrong = WRONG if one.wrong is not None else NONE
     return f"{wrong}{one.seconds:.1f} s"
 
 
@@ -122,7 +123,7 @@ def _remarks(results: Results) -> Iterable[str]:
         if row.why_not is not None:
             yield f"{row.name} cannot run here: {row.why_not}"
         for measurement, wrong in row.wrongs:
-            yield f"{row.name}, {measurement}: WRONG: {wrong}"
+            yield f"{row.name}, {measurement}: {wrong}"
     for floor in results.floors:
         if isinstance(floor, Failed):
-            yield f"WRONG: {floor.wrong}"
+            yield f"a floor: {floor.wrong}"

@@ -249,7 +249,7 @@ def drain(speed: float, wrong: str | None = None) -> Drain:
         seconds=1.0,
         seconds_to_first=1.0,
         events_per_second=speed,
-        events_per_second_middle=speed,
+        events_per_second_by_fifth=[speed] * 5,
         events_per_second_with_start=speed / 2,
         cpu_us_per_event=10.0,
         cpu_us_per_event_with_start=20.0,
@@ -289,11 +289,12 @@ def test_table_shows_ratios_and_what_is_wrong_late_or_absent() -> None:
     assert "30.00 ×" in rows["slow"]
     assert "behind, 120/s" in rows["slow"]
     assert "WRONG 90,000" in rows["liar"]
+    assert "FAILED" in rows["liar"]
     assert "not run" in rows["absent"]
     assert "0.50 ×" in rows["consume only"]
     assert "absent cannot run here: no Java here" in text
-    assert "liar, drain: WRONG: order x was told y" in text
-    assert "liar, 500/s: WRONG: died" in text
+    assert "liar, drain: order x was told y" in text
+    assert "liar, 500/s: died" in text
 
 
 def test_results_are_written_as_json(tmp_path: Path) -> None:
