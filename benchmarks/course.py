@@ -13,6 +13,7 @@ from benchmarks.floors import PARTS, floor
 from benchmarks.latency import latency, mail_latency
 from benchmarks.load import PRELUDE
 from benchmarks.log import Log, make_log
+from benchmarks.progress import Stalled, Wrong
 from benchmarks.restart import RATE, SCHEDULE_SECONDS, restart, takeover
 from benchmarks.results import Failed, Latency, Results, Row
 from benchmarks.servers import Bench
@@ -96,8 +97,9 @@ async def _tried(what: str, measurement: Awaitable[Result], rate: float | None =
     try:
         return await measurement
     except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured
-        _tell("\n".join([f"{what}: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
-        return Failed(f"{type(error).__name__}: {error}", rate)
+        why = str(error) if isinstance(error, (Wrong, Stalled)) else f"{type(error).__name__}: {error}"
+        _tell("\n".join([f"{what}: {why}", *getattr(error, "__notes__", ())]))
+        return Failed(why, rate, told_wrong=isinstance(error, Wrong))
 
 
 def _tell(line: str) -> None:

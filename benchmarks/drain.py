@@ -11,7 +11,7 @@ from benchmarks.contenders import Contender
 from benchmarks.delays import Arrival, first_arrivals
 from benchmarks.log import Log
 from benchmarks.observer import observe
-from benchmarks.progress import Stalled, seen
+from benchmarks.progress import worked_off
 from benchmarks.publisher import publish
 from benchmarks.results import Drain
 from benchmarks.servers import Bench
@@ -25,7 +25,7 @@ async def drain(bench: Bench, contender: Contender, log: Log) -> Drain:
     """Publish the log, start the contender, and measure until the last notification.
 
     Raises:
-        Stalled: it has died, or publishes nothing any more.
+        Wrong, Stalled: it does not come to its end.
     """
     async with bench.run(contender.name) as run:
         await contender.prepare(run)
@@ -37,13 +37,9 @@ async def drain(bench: Bench, contender: Contender, log: Log) -> Drain:
                 roots = {"contender": pids, "observer": [observer.pid]} | {
                     name: [pid] for name, pid in bench.pids.items()
                 }
-                try:
-                    await seen(observer, 1, pids)
-                    first = meters.cpu_seconds_of(roots)
-                    await seen(observer, len(log.assigned), pids)
-                except Stalled as stalled:
-                    verdict = check((one.value for one in await observer.end()), log.assigned)
-                    raise Stalled(f"{stalled}: {verdict.wrong}") from stalled
+                await worked_off(observer, log, 1, pids)
+                first = meters.cpu_seconds_of(roots)
+                await worked_off(observer, log, len(log.assigned), pids)
                 last = meters.cpu_seconds_of(roots)
                 memory, kafka_memory = meters.memory(pids), meters.memory([bench.pids["kafka"]])
                 await asyncio.sleep(QUIET_SECONDS)

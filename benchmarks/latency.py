@@ -15,7 +15,7 @@ from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, p
 from benchmarks.load import PRELUDE, Load, loading
 from benchmarks.log import Log
 from benchmarks.mail_sink import accept_mails
-from benchmarks.progress import Stalled, done
+from benchmarks.progress import Stalled, Wrong, done
 from benchmarks.results import Latency
 from benchmarks.servers import Bench
 from benchmarks.worker import working
@@ -32,7 +32,7 @@ async def latency(bench: Bench, contender: Contender, log: Log, rate: float) -> 
     """From event to notification.
 
     Raises:
-        Stalled: the contender has died, or does not come to its end although it keeps up.
+        Wrong, Stalled: the contender has died, or does not come to its end although it keeps up.
     """
     async with bench.run(f"{contender.name} {rate:g}") as run:
         await contender.prepare(run)
@@ -113,9 +113,11 @@ def _result(load: Load, course: _Course, notified: Sequence[Arrival], arrived: S
     log = load.log
     delays = delays_of(load, arrived)
     behind = falls_behind_by(delays, load.rate)
-    verdict = check((one.value for one in notified), log.assigned, may_be_missing=behind is not None)
+    verdict = check((one.value for one in notified), log.assigned, may_be_missing=not course.ended)
     if not delays or not (course.ended or behind):
-        raise Stalled(f"keeps up, but not everything has come after {PATIENCE_SECONDS:g} s; {verdict.wrong}")
+        if verdict.wrong is not None:
+            raise Wrong(verdict.wrong)
+        raise Stalled(f"keeps up, but not everything came in time ({verdict.missing} notifications are missing)")
     settled = delays[0].due + load.seconds * SETTLING_SHARE * 1e9
     # Who is far behind has not come to the part that counts.
     counted = sorted((at - due) / 1e6 for due, at in delays if due >= settled or delays[-1].due < settled)

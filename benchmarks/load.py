@@ -10,7 +10,7 @@ from benchmarks.contenders import Run
 from benchmarks.delays import Arrival
 from benchmarks.log import Log
 from benchmarks.observer import observe
-from benchmarks.progress import STALL_SECONDS, seen
+from benchmarks.progress import STALL_SECONDS, seen, worked_off
 from benchmarks.publisher import due_after, publish_on_schedule
 from benchmarks.worker import Worker, working
 
@@ -38,9 +38,9 @@ class Load:
         """Wait until the contender has worked off the prelude.
 
         Raises:
-            Stalled: it does not.
+            Wrong, Stalled: it does not.
         """
-        await seen(self.observer, len(self.log.up_to(PRELUDE)), pids)
+        await worked_off(self.observer, self.log, len(self.log.up_to(PRELUDE)), pids)
 
     async def begin(self) -> None:
         """Let the schedule begin."""

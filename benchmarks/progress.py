@@ -5,6 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from benchmarks import meters
+from benchmarks.check import check
+from benchmarks.delays import Arrival
+from benchmarks.log import Log
 from benchmarks.worker import Worker
 
 LOOK_SECONDS = 0.02
@@ -14,6 +17,27 @@ STALL_SECONDS = 60.0
 
 class Stalled(Exception):
     """A contender does not come to its end."""
+
+
+class Wrong(Exception):
+    """A contender has told an order something else than it must."""
+
+
+async def worked_off(observer: Worker, log: Log, count: int, pids: Sequence[int]) -> None:
+    """As `seen`; of a contender that does not come to its end, what was wrong before is more than that it stands still.
+
+    Raises:
+        Wrong: it has told something wrong; the observer is gone then.
+        Stalled: it has not; likewise.
+    """
+    try:
+        await seen(observer, count, pids)
+    except Stalled as stalled:
+        arrivals: list[Arrival] = await observer.end()
+        verdict = check((one.value for one in arrivals), log.assigned, may_be_missing=True)
+        if verdict.wrong is not None:
+            raise Wrong(verdict.wrong) from stalled
+        raise
 
 
 async def seen(observer: Worker, count: int, pids: Sequence[int], patience: float = STALL_SECONDS) -> None:

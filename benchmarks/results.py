@@ -11,10 +11,17 @@ from benchmarks.meters import Memory
 
 @dataclass(frozen=True)
 class Failed:
-    """A measurement that did not come to its end: the contender died, or stood still."""
+    """A measurement that did not come to its end: the contender died, or stood still.
+
+    Attributes:
+        wrong: why.
+        rate: of a latency.
+        told_wrong: it had told orders what it must not, and that is what `wrong` says.
+    """
 
     wrong: str
     rate: float | None = None
+    told_wrong: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from benchmarks.results import Drain, Failed, Floor, Latency, Pause, Results, Ro
 
 WIDTH = 200
 NONE = ""
-WRONG, FAILED = "[bold red]WRONG[/] ", "[bold red]FAILED[/]"
+WRONG, FAILED = "[bold red]WRONG[/]", "[bold red]FAILED[/]"
 
 
 def print_table(results: Results, console: Console) -> None:
@@ -53,8 +53,8 @@ def _drain_cells(row: Row, own: float | None) -> Sequence[str]:
     if drain is None:
         return [NONE] * 6
     if isinstance(drain, Failed):
-        return FAILED, *[NONE] * 5
-    wrong = WRONG if drain.wrong is not None else NONE
+        return _failed(drain), *[NONE] * 5
+    wrong = f"{WRONG} " if drain.wrong is not None else NONE
     return (
         f"{wrong}{drain.events_per_second:,.0f}",
         _times(own, drain.events_per_second),
@@ -63,6 +63,10 @@ def _drain_cells(row: Row, own: float | None) -> Sequence[str]:
         f"{sum(drain.servers_cpu_us_per_event.values()):.1f}",
         f"{sum(one.peak_mb or one.final_mb for one in drain.memory):,.0f}",
     )
+
+
+def _failed(one: Failed) -> str:
+    return WRONG if one.told_wrong else FAILED
 
 
 def _floor_cells(floor: Floor, own: float | None) -> Sequence[str]:
@@ -86,10 +90,10 @@ def _latency_cell(measured: Iterable[Latency | Failed], rate: float) -> str:
         if one.rate != rate:
             continue
         if isinstance(one, Failed):
-            return FAILED
+            return _failed(one)
         if one.falls_behind_by is not None:
             return f"behind, {one.falls_behind_by:,.0f}/s"
-        wrong = WRONG if one.wrong is not None else NONE
+        wrong = f"{WRONG} " if one.wrong is not None else NONE
         return f"{wrong}{one.p50_ms:.1f} / {one.p99_ms:.1f} / {one.max_ms:.0f}"
     return NONE
 
@@ -100,8 +104,8 @@ def _back(row: Row) -> str:
 
 def _pause(one: Pause | Failed) -> str:
     if isinstance(one, Failed):
-        return FAILED
-    wrong = WRONG if one.wrong is not None else NONE
+        return _failed(one)
+    wrong = f"{WRONG} " if one.wrong is not None else NONE
     return f"{wrong}{one.seconds:.1f} s"
 
 
