@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 # Each worker has servers of its own.
 TEST_WORKERS ?= 2
 
@@ -51,11 +52,15 @@ MINUTES ?= 5
 soak: setup ## A random mix of faults on real servers for MINUTES=5
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
-bench-replay: setup ## Whether a replay of a million events holds: memory, speed, what it finds
+bench-replay: $(BENCH_STAMP) ## Whether a replay of a million events holds: memory, speed, what it finds
 	@$(BIN)/python -m benchmarks.replay
 
-bench: setup ## How fast one allocator drains a backlog
-	@$(BIN)/python -m benchmarks.drain
+bench: $(BENCH_STAMP) ## walletq, other designs of the same job, and the floors: speed, latency, restarts
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+$(BENCH_STAMP): $(STAMP) requirements/bench.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/bench.txt
+	@touch $@
 
 lint: setup ## Format, lint, strict types, import direction
 	@$(BIN)/ruff format --check .
@@ -71,5 +76,6 @@ pins: setup ## Resolve the requirements files anew
 	@echo 'uv' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt -
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt --constraints requirements/dev.txt --group bench
 
 .PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-replay lint format pins

@@ -12,26 +12,20 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
 
-from embedded.stack import Stack
-from operations.up import environment
+from benchmarks.contenders.walletq import Walletq, settings_of
+from benchmarks.meters import alive, memory
+from benchmarks.publisher import publish
+from benchmarks.servers import servers
+from operations.up import WALLETQ, environment
 from schemas.settings import Settings
-from schemas.topics import names
-from storage.kafka import client_options
-from storage.migrations import migrate
-from storage.topics import create_topics
-from tests.traffic import Message, lifecycle
+from tests.traffic import lifecycle
 
-SLICE = 20_000
-WALLETQ = (sys.executable, "-m", "operations")
+LOOK_SECONDS = 0.2
 
 # What is changed by hand, and what the replay must then say of it.
 CHANGES = {
@@ -56,21 +50,15 @@ SWAPPABLE = ("order_holds_one_wallet", "wallet_has_one_open_assignment")
 
 async def main(events: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with Stack(Path(folder), inbox=False, fast_start=False) as servers:
-            settings = Settings.model_validate(
-                {
-                    "kafka_bootstrap_servers": servers.kafka_bootstrap_servers,
-                    "database_url": servers.database_url,
-                    "log_level": "warning",
-                }
-            )
-            await migrate(settings.need_database())
-            await create_topics(settings)
-            await _drain(settings, await _publish(settings, events))
-            before = await _replay(settings)
-            await _change(settings)
-            after = await _replay(settings)
+    async with servers() as bench, bench.run("replay") as run:
+        settings = settings_of(run)
+        await Walletq().prepare(run)
+        ends = await asyncio.to_thread(publish, run.bootstrap_servers, run.orders, lifecycle(7, events))
+        async with Walletq().running(run) as pids:
+            await _drained(settings, ends, pids)
+        before = await _replay(settings)
+        await _change(settings)
+        after = await _replay(settings)
     assert before["agrees"], before
     differing = {table["table"]: table for table in after["tables"]}
     return {
@@ -88,43 +76,19 @@ async def main(events: int) -> dict[str, Any]:
     }
 
 
-async def _publish(settings: Settings, events: int) -> dict[int, int]:
-    """Publish the log; returns the end offset of each partition that has records."""
-    ends: Counter[int] = Counter()
-    producer = AIOKafkaProducer(
-        **client_options(settings), enable_idempotence=True, acks="all", linger_ms=5, max_batch_size=1 << 20
-    )
-    async with producer:
-        for messages in _slices(lifecycle(7, events)):
-            sent = [
-                await producer.send(names(settings).orders, message.value, message.key, partition=message.partition)
-                for message in messages
-            ]
-            for record in await asyncio.gather(*sent):
-                ends[record.partition] = max(ends[record.partition], record.offset + 1)
-    return dict(ends)
-
-
-def _slices(messages: Iterator[Message]) -> Iterator[list[Message]]:
-    while some := list(islice(messages, SLICE)):
-        yield some
-
-
-async def _drain(settings: Settings, ends: dict[int, int]) -> None:
+async def _drained(settings: Settings, ends: dict[int, int], pids: Sequence[int]) -> None:
+    """Wait until everything is applied and published."""
     connection = await asyncpg.connect(settings.need_database())
-    process = await asyncio.create_subprocess_exec(*WALLETQ, "allocate", env={**os.environ, **environment(settings)})
     try:
         while True:
             rows = await connection.fetch("SELECT partition, published_offset FROM partitions")
             places = {row["partition"]: row["published_offset"] for row in rows}
             if all(places.get(partition) == end for partition, end in ends.items()):
                 return
-            if process.returncode is not None:
+            if not alive(pids):
                 raise SystemExit("the allocator has ended")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(LOOK_SECONDS)
     finally:
-        process.terminate()
-        await process.wait()
         await connection.close()
 
 
@@ -144,16 +108,16 @@ async def _replay(settings: Settings) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             *WALLETQ, "replay", "--json", env={**os.environ, **environment(settings)}, stdout=out
         )
-        peak_kb = 0
+        peak_mb = 0.0
         while process.returncode is None:
-            peak_kb = max(peak_kb, _peak_kb(process.pid))
+            peak_mb = max([peak_mb, *(one.peak_mb or one.final_mb for one in memory([process.pid]))])
             await asyncio.sleep(0.05)
         out.seek(0)
         document: dict[str, Any] = json.loads(out.read())
     return document | {
         "seconds": round(time.perf_counter() - started, 1),
         "cpu_seconds": _cpu_seconds() - used,
-        "peak_mb": round(peak_kb * 1024 / 1e6),
+        "peak_mb": round(peak_mb),
     }
 
 
@@ -161,15 +125,6 @@ def _cpu_seconds() -> float:
     """Of the processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _peak_kb(pid: int) -> int:
-    """The process's high-water mark, as Linux has it; 0 once it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 if __name__ == "__main__":

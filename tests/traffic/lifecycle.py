@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from tests.reference.catalogue import SHIPPED
-from tests.traffic.addresses import address, respelt
+from tests.traffic import addresses
+from tests.traffic.addresses import address
 from tests.traffic.messages import Message, keyed, moment, uuid_text
 
 CURRENCIES = tuple(SHIPPED)
@@ -52,17 +53,23 @@ class _Pool:
 
 
 def lifecycle(
-    seed: int, events: int, currencies: Sequence[str] = CURRENCIES, wallets: int = 20, pressure: float = 1.5
+    seed: int,
+    events: int,
+    currencies: Sequence[str] = CURRENCIES,
+    wallets: int = 20,
+    pressure: float = 1.5,
+    respelt: float = 0.2,
 ) -> Iterator[Message]:
     """Exactly `events` messages of good traffic in some currencies of the shipped catalogue.
 
     Each pool begins with `wallets` wallets. Busy and quiet times of `PHASE` events for each pool take turns:
     in a busy one about `wallets` × `pressure` orders of a pool live at a time, so that above 1 some wait;
-    in a quiet one about half as many as there are wallets.
+    in a quiet one about half as many as there are wallets. A share `respelt` of the events about wallets spells the
+    address in another of its forms.
     """
     rng = random.Random(seed)
     pools = [_Pool(currency, network) for currency in currencies for network in SHIPPED[currency].networks]
-    stream = _Stream(rng)
+    stream = _Stream(rng, respelt)
     first = [(pool, address(pool.network, rng)) for _ in range(wallets) for pool in pools]
     for pool, wallet in first[:events]:
         pool.take_in(wallet)
@@ -135,8 +142,9 @@ def _change_wallets(stream: "_Stream", pool: _Pool) -> Message:
 class _Stream:
     """Numbers and words the events."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, respelt: float) -> None:
         self.rng = rng
+        self.respelt = respelt
         self.events = 0
         self.orders = 0
 
@@ -165,7 +173,8 @@ class _Stream:
 
     def wallet(self, kind: str, pool: _Pool, wallet: str) -> Message:
         event = self._event(kind, pool)
-        event["address"] = respelt(pool.network, wallet, self.rng) if self.rng.random() < 0.2 else wallet
+        respelt = self.rng.random() < self.respelt
+        event["address"] = addresses.respelt(pool.network, wallet, self.rng) if respelt else wallet
         if len(SHIPPED[pool.currency].networks) > 1 or self.rng.random() < 0.5:
             event["network"] = pool.network
         return self._send(event)

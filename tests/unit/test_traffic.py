@@ -71,6 +71,14 @@ def test_lifecycle_has_orders_that_wait_and_orders_that_do_not() -> None:
     assert {"available", "occupied", "retired"} <= {wallet.status for wallet in model.wallets.values()}
 
 
+def test_lifecycle_spells_addresses_in_one_form_where_asked() -> None:
+    events = [json.loads(message.value or b"") for message in lifecycle(7, 3_000, respelt=0.0)]
+    spelt = [(event["currency"], event["address"]) for event in events if "address" in event]
+    networks = {"BTC": "bitcoin", "ETH": "ethereum", "LTC": "litecoin"}
+    assert len(spelt) > len(set(spelt)) > 120
+    assert all(normalised(networks[code], one) == one for code, one in spelt if code in networks)
+
+
 def test_lifecycle_can_be_of_some_currencies_only() -> None:
     assert {message.key for message in lifecycle(1, 500, ["BTC", "LTC"])} == {b"BTC", b"LTC"}
 

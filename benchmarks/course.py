@@ -1,0 +1,106 @@
+"""The course of the benchmark: which measurements are made, in which order."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from benchmarks.contenders import Contender
+from benchmarks.contenders.walletq import Walletq
+from benchmarks.drain import drain
+from benchmarks.floors import PARTS, floor
+from benchmarks.latency import latency, mail_latency
+from benchmarks.load import PRELUDE
+from benchmarks.log import Log, make_log
+from benchmarks.progress import Stalled, Wrong
+from benchmarks.restart import RATE, SCHEDULE_SECONDS, restart, takeover
+from benchmarks.results import Failed, Latency, Results, Row
+from benchmarks.servers import Bench
+
+Measurement = Literal["drain", "latency", "restart"]
+MEASUREMENTS: tuple[Measurement, ...] = ("drain", "latency", "restart")
+
+WARM_UP_EVENTS = 20_000
+"Drained first, and not counted: a broker that has just started compiles its code while it serves."
+
+Result = TypeVar("Result")
+Running = Sequence[tuple[Row, Contender]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is wanted.
+
+    Attributes:
+        events: of the log that is drained.
+        seed: of all traffic.
+        rates: events a second, at which latency is measured.
+        seconds: for each of them.
+        measurements: which.
+    """
+
+    events: int
+    seed: int
+    rates: Sequence[float]
+    seconds: float
+    measurements: Sequence[Measurement] = MEASUREMENTS
+
+
+async def measure(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
+    """Fill the rows of those that can run, and the floors. What fails for one says so, and the others go on."""
+    await _tried("warming up", drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events))))
+    if "drain" in plan.measurements:
+        await _drains(bench, plan, running, results)
+    if "latency" in plan.measurements:
+        await _latencies(bench, plan, running)
+    if "restart" in plan.measurements:
+        await _restarts(bench, plan, running)
+
+
+async def _drains(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
+    log = await _log(plan, plan.events)
+    for name, part in PARTS.items():
+        results.floors.append(await _tried(part.title, floor(bench, name, log)))
+    for row, contender in running:
+        row.drain = await _tried(f"drain: {row.name}", drain(bench, contender, log))
+
+
+async def _latencies(bench: Bench, plan: Plan, running: Running) -> None:
+    for rate in sorted(plan.rates):
+        log = await _log(plan, PRELUDE + round(rate * plan.seconds))
+        for row, contender in running:
+            if _keeps_up(row.latency):
+                row.latency.append(await _tried(f"{rate:g}/s: {row.name}", latency(bench, contender, log, rate), rate))
+            if isinstance(contender, Walletq) and _keeps_up(row.mail):
+                row.mail.append(await _tried(f"{rate:g}/s: {row.name} to mail", mail_latency(bench, log, rate), rate))
+
+
+def _keeps_up(measured: Sequence[Latency | Failed]) -> bool:
+    """Who falls behind at a rate is not asked for a higher one."""
+    return all(isinstance(one, Latency) and one.falls_behind_by is None for one in measured)
+
+
+async def _restarts(bench: Bench, plan: Plan, running: Running) -> None:
+    log = await _log(plan, PRELUDE + round(RATE * SCHEDULE_SECONDS))
+    for row, contender in running:
+        row.restart = await _tried(f"kill -9 and restart: {row.name}", restart(bench, contender, log))
+        row.takeover = await _tried(f"kill -9 and takeover: {row.name}", takeover(bench, contender, log))
+
+
+async def _log(plan: Plan, events: int) -> Log:
+    return await asyncio.to_thread(make_log, plan.seed, events)
+
+
+async def _tried(what: str, measurement: Awaitable[Result], rate: float | None = None) -> Result | Failed:
+    _tell(what)
+    try:
+        return await measurement
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured
+        why = str(error) if isinstance(error, (Wrong, Stalled)) else f"{type(error).__name__}: {error}"
+        _tell("\n".join([f"{what}: {why}", *getattr(error, "__notes__", ())]))
+        return Failed(why, rate, told_wrong=isinstance(error, Wrong))
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,305 @@
+"""The benchmark's judgement: what it takes for wrong, for missing and for too slow."""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+from rich.console import Console
+
+from benchmarks import contenders
+from benchmarks.check import check
+from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, percentile
+from benchmarks.latency import delays_of
+from benchmarks.load import PRELUDE, Load
+from benchmarks.log import Assigned, Log, OrderKey, make_log
+from benchmarks.meters import Memory
+from benchmarks.progress import Stalled
+from benchmarks.restart import pause
+from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row
+from benchmarks.roster import roster
+from benchmarks.table import WIDTH, print_table
+from benchmarks.worker import Worker
+from tests.reference import replay
+from tests.traffic import as_records
+
+EVENTS = 1_500
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    return make_log(3, EVENTS)
+
+
+def notifications(log: Log) -> list[dict[str, object]]:
+    """What a contender publishes that is right, in an order that is right for each currency."""
+    ordered = sorted(log.assigned.items(), key=lambda item: item[1].cause)
+    return [
+        {"currency": key[0], "order_id": key[1], "network": a.network, "address": a.address, "waited": a.waited}
+        for key, a in ordered
+    ]
+
+
+def encoded(documents: Sequence[object]) -> list[bytes]:
+    return [json.dumps(document).encode() for document in documents]
+
+
+def test_log_ends_each_partition_with_an_event_that_leads_to_a_notification(log: Log) -> None:
+    last = {message.partition: index for index, message in enumerate(log.messages)}
+    assert set(last.values()) <= {assigned.cause for assigned in log.assigned.values()}
+    assert len(last) == 4
+
+
+def test_log_says_what_the_reference_model_says(log: Log) -> None:
+    model = replay(as_records(log.messages))
+    assert model.dead_letters == []
+    assert {
+        (made.currency, made.order_id): (made.network, made.address, made.waited) for made in model.assignments
+    } == {key: assigned[:3] for key, assigned in log.assigned.items()}
+    assert {assigned.waited for assigned in log.assigned.values()} == {True, False}
+
+
+def test_log_has_no_expiry_that_could_be_past(log: Log) -> None:
+    assert not any(b"expires_at" in (message.value or b"") for message in log.messages)
+
+
+def test_right_notifications_pass_the_check(log: Log) -> None:
+    assert check(encoded(notifications(log)), log.assigned) == (None, 0, 0)
+
+
+def test_repeated_notification_is_counted_and_not_wrong(log: Log) -> None:
+    told = notifications(log)
+    assert check(encoded([*told, *told[-5:]]), log.assigned) == (None, 0, 5)
+
+
+def test_swapped_wallets_are_found(log: Log) -> None:
+    told = notifications(log)
+    first, second = [one for one in told if one["currency"] == "BTC"][:2]
+    first["address"], second["address"] = second["address"], first["address"]
+    verdict = check(encoded(told), log.assigned)
+    assert verdict.wrong is not None
+    assert verdict.wrong.startswith(f"order {first['order_id']} (BTC) was told network bitcoin")
+    assert "must be told" in verdict.wrong
+
+
+def test_order_that_is_told_two_addresses_is_found_even_if_the_first_was_right(log: Log) -> None:
+    told = notifications(log)
+    verdict = check(encoded([*told, {**told[0], "address": "another"}]), log.assigned)
+    assert verdict.wrong is not None
+    assert "and then" in verdict.wrong
+    assert verdict.repeated == 1
+
+
+def test_order_that_did_not_wait_and_is_said_to_have_is_found(log: Log) -> None:
+    told = notifications(log)
+    told[7]["waited"] = not told[7]["waited"]
+    assert "waited" in (check(encoded(told), log.assigned).wrong or "")
+
+
+def test_lost_notification_is_found_where_all_must_have_come(log: Log) -> None:
+    told = notifications(log)
+    lost = told.pop(10)
+    verdict = check(encoded(told), log.assigned)
+    assert verdict.wrong == f"1 orders were told nothing, first {lost['order_id']} ({lost['currency']})"
+    assert check(encoded(told), log.assigned, may_be_missing=True) == (None, 1, 0)
+
+
+def test_notification_of_an_order_that_gets_no_wallet_is_found(log: Log) -> None:
+    told = notifications(log)
+    verdict = check(encoded([{**told[0], "order_id": "ord-unheard-of"}, *told]), log.assigned)
+    assert "must be told nothing" in (verdict.wrong or "")
+
+
+@pytest.mark.parametrize("value", [None, b"", b"[]", b"{}", b"\xff", b'"text"'])
+def test_notification_that_cannot_be_read_is_wrong(log: Log, value: bytes | None) -> None:
+    verdict = check([value, *encoded(notifications(log))], log.assigned)
+    assert (verdict.wrong or "").startswith("a notification cannot be read")
+
+
+def test_first_difference_is_told(log: Log) -> None:
+    told = notifications(log)
+    told[3]["address"], told[5]["address"] = "wrong", "wrong too"
+    assert str(told[3]["order_id"]) in (check(encoded(told), log.assigned).wrong or "")
+
+
+def test_expected_notifications_of_a_prelude_are_those_that_it_causes(log: Log) -> None:
+    key: OrderKey = max(log.assigned, key=lambda one: log.assigned[one].cause)
+    assert log.up_to(len(log.messages)) == log.keys
+    assert log.up_to(log.assigned[key].cause) == log.keys - {key[1].encode()}
+
+
+def test_first_arrival_of_a_key_counts() -> None:
+    assert first_arrivals([Arrival(1, b"a", None), Arrival(2, b"b", None), Arrival(3, b"a", None)]) == {
+        b"a": 1,
+        b"b": 2,
+    }
+
+
+@pytest.mark.parametrize(("share", "expected"), [(50, 50.0), (99, 99.0), (100, 100.0), (0.5, 1.0)])
+def test_percentile_is_the_nearest_rank(share: float, expected: float) -> None:
+    assert percentile([float(one) for one in range(1, 101)], share) == expected
+
+
+def test_constant_delay_is_no_backlog_however_long() -> None:
+    delays = [Delay(number * SECOND // 100, number * SECOND // 100 + 3 * SECOND) for number in range(1_000)]
+    assert falls_behind_by(delays, 100) is None
+
+
+def test_backlog_grows_by_what_is_not_done_in_its_second() -> None:
+    done_a_second = 80
+    delays = [Delay(number * SECOND // 100, number * SECOND // done_a_second) for number in range(1_000)]
+    assert falls_behind_by(delays, 100) == pytest.approx(20, rel=0.02)
+
+
+def test_too_few_delays_say_nothing() -> None:
+    assert falls_behind_by([], 100) is None
+    assert falls_behind_by([Delay(0, 1)], 100) is None
+
+
+def load_of(log: Log, rate: float) -> Load:
+    """A load on its way, without the processes that make it."""
+    worker = cast(Worker, None)
+    return Load(log, rate, worker, worker, start=SECOND)
+
+
+def arrivals_of(log: Log, at: Callable[[Assigned], int]) -> list[Arrival]:
+    """The right notifications, each of which arrives at its time."""
+    told = notifications(log)
+    causes = sorted(log.assigned.values(), key=lambda assigned: assigned.cause)
+    return [
+        Arrival(at(assigned), str(one["order_id"]).encode(), value)
+        for assigned, one, value in zip(causes, told, encoded(told), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Load:
+    return load_of(make_log(3, PRELUDE + 1_000), 500)
+
+
+def test_delay_is_from_when_its_event_was_due_and_the_prelude_has_none(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: (loaded.due(assigned.cause) or 0) + 7)
+    delays = delays_of(loaded, arrivals)
+    assert {delay.at - delay.due for delay in delays} == {7}
+    assert len(delays) == len(loaded.log.keys - loaded.log.up_to(PRELUDE))
+    assert delays[0].due < SECOND * 1.1
+    assert loaded.due(PRELUDE + 500) == 2 * SECOND
+
+
+def test_pause_is_that_of_the_partition_that_waited_longest(loaded: Load) -> None:
+    killed = SECOND + SECOND // 2
+    back = {b"BTC": 2, b"ETH": 3, b"LTC": 9, b"USDT": 4}  # seconds after the kill
+
+    def at(assigned: Assigned) -> int:
+        due = loaded.due(assigned.cause) or 0
+        if due <= killed:
+            return due
+        return max(due, killed + back[loaded.log.messages[assigned.cause].key or b""] * SECOND)
+
+    measured = pause(loaded, killed, arrivals_of(loaded.log, at))
+    assert (measured.seconds, measured.shortest_seconds, measured.wrong) == (9.0, 2.0, None)
+
+
+def test_what_a_kill_loses_is_wrong(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: loaded.due(assigned.cause) or 0)
+    measured = pause(loaded, SECOND, arrivals[:-1], Stalled("nothing new for 90 s"))
+    assert (measured.wrong or "").startswith("nothing new for 90 s; 1 orders were told nothing")
+
+
+def test_contender_that_never_comes_back_has_no_pause(loaded: Load) -> None:
+    arrivals = arrivals_of(loaded.log, lambda assigned: loaded.due(assigned.cause) or 0)
+    with pytest.raises(Stalled):
+        pause(loaded, 100 * SECOND, arrivals)
+
+
+def test_missing_and_broken_contenders_are_in_the_roster_with_their_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bench_broken.py").write_text("import no_such_module_anywhere")
+    (tmp_path / "bench_empty.py").write_text("")
+    (tmp_path / "bench_absent.py").write_text(
+        "class Absent:\n    name = 'absent'\n    def why_not(self): return 'no Java here'\nCONTENDERS = [Absent()]"
+    )
+    monkeypatch.setattr(contenders, "__path__", [str(tmp_path), *contenders.__path__])
+    try:
+        entries = roster()
+        with pytest.raises(ValueError, match="no contender nobody"):
+            roster(["nobody"])
+        assert [entry.row.name for entry in roster(["bench_absent", "walletq"])] == ["walletq", "absent"]
+    finally:
+        for name in ("bench_broken", "bench_empty", "bench_absent"):
+            sys.modules.pop(f"benchmarks.contenders.{name}", None)
+    reasons = {entry.row.name: entry.row.why_not for entry in entries}
+    assert entries[0].row.name == "walletq"
+    assert reasons["walletq"] is None
+    assert reasons["absent"] == "no Java here"
+    assert "no_such_module_anywhere" in (reasons["bench_broken"] or "")
+    assert "CONTENDERS" in (reasons["bench_empty"] or "")
+
+
+def drain(speed: float, wrong: str | None = None) -> Drain:
+    return Drain(
+        events=100,
+        notifications=30,
+        repeated=0,
+        seconds=1.0,
+        seconds_to_first=1.0,
+        events_per_second=speed,
+        events_per_second_by_fifth=[speed] * 5,
+        events_per_second_with_start=speed / 2,
+        cpu_us_per_event=10.0,
+        cpu_us_per_event_with_start=20.0,
+        servers_cpu_us_per_event={"kafka": 1.0, "postgres": 2.0},
+        observer_cpu_us_per_event=0.5,
+        memory=[Memory("python", 100.0, 90.0)],
+        servers_memory=[],
+        wrong=wrong,
+    )
+
+
+def latency(rate: float, behind: float | None = None) -> Latency:
+    return Latency(rate, 10.0, 100, 2.0, 8.0, 31.0, behind, 0.1, 0.2, 50.0, {"kafka": 10.0}, 0, 0, None)
+
+
+def results() -> Results:
+    return Results(
+        machine={"cores": 2, "kafka": "4.4.0", "postgresql": "18.6", "python": "3.11.7"},
+        options={"events": 100},
+        contenders=[
+            Row("walletq", drain=drain(30_000), latency=[latency(500)]),
+            Row("slow", drain=drain(1_000), latency=[latency(500, behind=120.0)]),
+            Row("liar", drain=drain(90_000, wrong="order x was told y"), latency=[Failed("died", 500)]),
+            Row("absent", why_not="no Java here"),
+        ],
+        floors=[Floor("consume only", 100, 1.0, 60_000, 5.0, {"kafka": 1.0}, 90.0)],
+    )
+
+
+def test_table_shows_ratios_and_what_is_wrong_late_or_absent() -> None:
+    console = Console(width=WIDTH, file=io.StringIO())
+    print_table(results(), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
+    assert "2.0 / 8.0 / 31" in rows["walletq"]
+    assert "30.00 ×" in rows["slow"]
+    assert "behind, 120/s" in rows["slow"]
+    assert "WRONG 90,000" in rows["liar"]
+    assert "FAILED" in rows["liar"]
+    assert "not run" in rows["absent"]
+    assert "0.50 ×" in rows["consume only"]
+    assert "absent cannot run here: no Java here" in text
+    assert "liar, drain: order x was told y" in text
+    assert "liar, 500/s: died" in text
+
+
+def test_results_are_written_as_json(tmp_path: Path) -> None:
+    results().write(tmp_path / "new" / "results.json")
+    document = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert document["contenders"][0]["drain"]["memory"] == [{"process": "python", "peak_mb": 100.0, "final_mb": 90.0}]
+    assert document["contenders"][1]["latency"][0]["falls_behind_by"] == 120.0
+    assert document["floors"][0]["name"] == "consume only"
