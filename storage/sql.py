@@ -3,18 +3,23 @@
 import re
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
 _HEADER = re.compile(r"^-- (\w+): ", re.MULTILINE)
 
 
-def read_queries(file: str) -> Mapping[str, str]:
-    """The statements of `storage/queries/<file>.sql` by name.
+def read_queries(file: str, folder: Traversable | None = None) -> Mapping[str, str]:
+    """The statements of `<file>.sql` by name.
+
+    Args:
+        file: its name without the suffix.
+        folder: where it is; `storage/queries` where it is left out.
 
     Raises:
         ValueError: two statements have the same name.
     """
-    text = files("storage").joinpath("queries", f"{file}.sql").read_text()
+    text = (folder or files("storage") / "queries").joinpath(f"{file}.sql").read_text()
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     queries: dict[str, str] = {}

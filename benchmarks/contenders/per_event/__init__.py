@@ -1,0 +1,78 @@
+"""A consumer that handles one event in one PostgreSQL transaction, on FastStream and asyncpg.
+
+It is written with the care of a team that runs it: a worker for each partition, so that currencies go side by side and
+each keeps its order; validation from bytes in the decoder, without dependency injection for each message; kept sessions
+with prepared statements; partial indexes for the heads of queue and free list; offsets committed once a second, since
+an event that comes again has no effect; an outbox with a relay in the same process, woken by the handler.
+
+What it promises in a crash: an event's changes and its notification are committed together or not at all; events come
+again without an effect, notifications as they were. What it does not promise:
+
+- Order while a partition changes hands. Nothing fences an owner that is slow and not dead, so two processes can be at
+  one partition. Row locks and constraints still keep a wallet with one order, but an order may be overtaken, and a
+  payment that is handled before its order is passed over.
+- Anything about bad input: what is no event is logged and passed over; an event that always fails blocks its partition.
+- To be back at once: workers of one subscriber cannot be static members of their group, so that after kill -9 they get
+  their partitions when the old session has timed out.
+- To outlive its servers: a relay that cannot reach them ends the process, whose supervisor starts it again.
+- One relay: each of several processes has its own, and two may publish the same row.
+
+`PerEvent` is the contender, `app` its program, `handler` a message, `allocation` the transactions, `relay` the outbox.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.contenders import Run
+from embedded.child import Child
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+class PerEvent:
+    """One process, all partitions."""
+
+    name = "FastStream, a transaction per event"
+
+    def why_not(self) -> str | None:
+        """Where FastStream is missing, how to install it."""
+        return None if find_spec("faststream") else "FastStream is not installed: make bench installs it"
+
+    async def prepare(self, run: Run) -> None:
+        """Make the tables."""
+        connection = await asyncpg.connect(run.database_url)
+        try:
+            await connection.execute(SCHEMA.read_text())
+        finally:
+            await connection.close()
+
+    def running(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
+        """The consumer, whose log is in the run's folder."""
+        return _consumer(run, "per-event-1")
+
+    def standby(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
+        """A second consumer."""
+        return _consumer(run, "per-event-2")
+
+    def versions(self) -> Mapping[str, str]:
+        """The framework, the drivers and the event loop."""
+        return {name: version(name) for name in ("faststream", "aiokafka", "asyncpg", "pydantic", "uvloop")}
+
+
+CONTENDERS = (PerEvent(),)
+
+
+@asynccontextmanager
+async def _consumer(run: Run, name: str) -> AsyncIterator[Sequence[int]]:
+    where = (run.bootstrap_servers, run.orders, run.notifications, run.database_url)
+    child = Child(name, [sys.executable, "-m", f"{__name__}.app", *where], log=run.folder / f"{name}.log")
+    try:
+        yield [child.pid]
+    finally:
+        await child.stop()

@@ -1,0 +1,63 @@
+"""The program: `python -m benchmarks.contenders.per_event.app BOOTSTRAP_SERVERS ORDERS NOTIFICATIONS DATABASE_URL`."""
+
+import asyncio
+import logging
+import sys
+
+import asyncpg
+import uvloop
+from faststream import AckPolicy, FastStream
+from faststream.kafka import KafkaBroker
+
+from benchmarks.contenders.per_event.allocation import Allocation
+from benchmarks.contenders.per_event.handler import Handler, read
+from benchmarks.contenders.per_event.relay import Relay
+from schemas.catalogue import read_catalogue
+from schemas.topics import PARTITIONS
+
+CONNECTIONS = PARTITIONS + 1
+"One for each partition, and one for the relay."
+
+
+async def main(bootstrap_servers: str, orders: str, notifications: str, database_url: str) -> None:
+    """Run until SIGTERM."""
+    broker = KafkaBroker(
+        bootstrap_servers,
+        enable_idempotence=True,
+        allow_auto_create_topics=False,
+        apply_types=False,  # the decoder has validated the event
+        logger=logging.getLogger("per-event"),
+        log_level=logging.DEBUG,  # of the two lines about each event; errors are logged as errors
+    )
+    async with (
+        asyncpg.create_pool(database_url, min_size=CONNECTIONS, max_size=CONNECTIONS, reset=_keep_session) as pool,
+        asyncio.TaskGroup() as tasks,
+    ):
+        relay = Relay(pool, broker, notifications)
+        subscriber = broker.subscriber(
+            orders,
+            group_id=f"{orders}.per-event",
+            auto_offset_reset="earliest",
+            max_workers=PARTITIONS,  # a worker has a partition, and a fetch of its own that holds up no other
+            ack_policy=AckPolicy.MANUAL,
+            decoder=read,
+        )
+        subscriber(Handler(Allocation(pool, read_catalogue()), relay).handle)
+        relaying = tasks.create_task(relay.run())
+
+        # Coroutines: FastStream calls plain functions in a thread.
+        async def publish_what_is_left() -> None:
+            relay.wake()
+
+        async def end_relay() -> None:
+            relaying.cancel()
+
+        await FastStream(broker, after_startup=[publish_what_is_left], on_shutdown=[end_relay]).run()
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """Events leave nothing in a session that would have to be reset, at the cost of a round trip."""
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))
