@@ -9,6 +9,7 @@ OWNER = "consumers/allocator/owner.py"
 STORE = "consumers/allocator/store.py"
 SESSION = "consumers/allocator/session.py"
 OUTBOX = "consumers/allocator/outbox.py"
+PUBLISHING = "consumers/allocator/publishing.py"
 DECIDE = "consumers/allocator/decide.py"
 NEEDS = "consumers/allocator/needs.py"
 HANDLER = "consumers/allocator/handler.py"
@@ -108,16 +109,30 @@ MUTANTS = (
     Mutant(
         "watermark moved before publishing",
         OWNER,
-        "await self._store.apply(batch, changes, self._published_offset)",
+        "await self._store.apply(batch, changes, published_offset)",
         "await self._store.apply(batch, changes, batch.end)",
+        SIMULATION,
+    ),
+    Mutant(
+        "the watermark moves though a batch before is still being published",
+        PUBLISHING,
+        "        if before is not None:\n            await asyncio.wait([before])\n            before.result()\n",
+        "",
+        SIMULATION,
+    ),
+    Mutant(
+        "a batch that was not published is passed over",
+        PUBLISHING,
+        "            self._line.popleft().result()",
+        "            self._line.popleft().exception()",
         SIMULATION,
     ),
     Mutant(
         "publish before commit",
         OWNER,
-        "                dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        "                dead_letters = await self._store.apply(batch, changes, published_offset)\n",
         "                await self._outbox.publish(self._store.partition, changes.notifications)\n"
-        "                dead_letters = await self._store.apply(batch, changes, self._published_offset)\n",
+        "                dead_letters = await self._store.apply(batch, changes, published_offset)\n",
         SIMULATION,
     ),
     Mutant(
@@ -145,8 +160,8 @@ MUTANTS = (
     Mutant(
         "the watermark is not noted while no record comes",
         OWNER,
-        "            elif behind:\n                await self._note_published()",
-        "            elif behind:\n                self._noted_offset = self._published_offset",
+        "                else:\n                    await self._note(publishing.published_offset)",
+        "                else:\n                    self._noted_offset = publishing.published_offset",
         SIMULATION,
     ),
     Mutant(
@@ -208,17 +223,17 @@ MUTANTS = (
         "        if len(entries) > 1:\n",
         "        if len(entries) > 1:\n"
         "            refusal = Refusal(Reason.STORAGE_REFUSED, _name(error))\n"
-        "            await self._process(batch._replace(entries=[e._replace(refusal=refusal) for e in entries]))\n"
+        "            await self._process(batch._replace(entries=[e._replace(refusal=refusal) for e in entries]), publishing)\n"
         "            return\n",
         SIMULATION,
     ),
     Mutant(
         "half of a refused batch is forgotten",
         OWNER,
-        "            await self._process(self._batch(entries[:middle]))\n"
-        "            await self._process(self._batch(entries[middle:]))\n",
-        "            await self._process(self._batch(entries[:middle]))\n"
-        "            await self._process(Batch(entries[middle - 1].offset + 1, batch.end, entries[-1:]))\n",
+        "            await self._process(self._batch(entries[:middle]), publishing)\n"
+        "            await self._process(self._batch(entries[middle:]), publishing)\n",
+        "            await self._process(self._batch(entries[:middle]), publishing)\n"
+        "            await self._process(Batch(entries[middle - 1].offset + 1, batch.end, entries[-1:]), publishing)\n",
         SIMULATION,
     ),
     Mutant(
