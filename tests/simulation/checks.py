@@ -12,18 +12,19 @@ from tests.simulation.events import POISON, REFERENCE_CATALOGUES, catalogues
 
 
 @lru_cache(20_000)
-def _parsed(value: bytes | None, catalogue: int) -> Event | DeadLetterError:
+def _parsed(value: bytes | None, catalogue: int) -> Event | str:
+    """The event, or why it is none. An error that is kept would keep the frames that it has passed, and their plans."""
     try:
         return parse(value, REFERENCE_CATALOGUES[catalogue])
     except DeadLetterError as dead:
-        return dead
+        return dead.reason
 
 
 def parse_once(value: bytes | None, catalogue: Catalogue) -> Event:
     """As the reference model's `parse`: the plans have few different records, and there are many plans."""
     parsed = _parsed(value, next(n for n, known in enumerate(REFERENCE_CATALOGUES) if known is catalogue))
-    if isinstance(parsed, DeadLetterError):
-        raise parsed
+    if isinstance(parsed, str):
+        raise DeadLetterError(parsed)
     return parsed
 
 
