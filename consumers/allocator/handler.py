@@ -98,6 +98,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._owners: dict[TopicPartition, Owner] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaving = False
 
     async def run(self, stop: asyncio.Event, id_lost: asyncio.Task[None] | None) -> None:
         """Own what the group gives until `stop` is set.
@@ -126,6 +127,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         finally:
             stopping.cancel()
             committing.cancel()
+            self._leaving = True
             await self._release_all()
             await leave(self._consumer)
 
@@ -141,6 +143,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             # A position of any kind keeps the fetcher from asking for one; pausing keeps it from using it.
             self._consumer.seek(tp, 0)
             self._consumer.pause(tp)
+        if self._leaving:  # aiokafka lets a join that is under way come to its end
+            return
         for tp in assigned:
             owner = Owner(
                 Store(connecting(self._settings.need_database()), tp.topic, tp.partition, self._catalogue),

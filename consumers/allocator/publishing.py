@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from aiokafka.errors import KafkaConnectionError
+
 from consumers.allocator.ports import Publisher
 from consumers.allocator.state import KeptDeadLetter, Notification
 
-MOST = 2
-"So many batches may wait to be published; whoever brings another one waits too."
+MOST_WAITING = 2
+"So many batches may wait for their acknowledgements; whoever brings another one waits too."
 
 
 class Publishing:
@@ -39,15 +41,10 @@ class Publishing:
     async def __aexit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        line = list(self._line)
-        for task in line if kind is asyncio.CancelledError else line[1:]:
+        going = [task for task in self._line if not task.done()]
+        for task in going if kind is asyncio.CancelledError else going[1:]:
             task.cancel()
-        try:
-            await asyncio.gather(*line, return_exceptions=True)
-        except asyncio.CancelledError:
-            # `gather` has passed it on to all of them.
-            await asyncio.wait(line)
-            raise
+        await asyncio.gather(*self._line, return_exceptions=True)  # cancelled, it cancels them and waits
 
     async def add(self, end: int, kept: Sequence[Notification | KeptDeadLetter]) -> None:
         """Publish this batch, which ends at the offset `end`, after those before it.
@@ -55,7 +52,7 @@ class Publishing:
         Raises:
             KafkaError: one before it was not published.
         """
-        while len(self._line) >= MOST:
+        while len(self._line) >= MOST_WAITING:
             await asyncio.wait([self._line[0]])
             self.check()
         self.check()
@@ -68,7 +65,10 @@ class Publishing:
     def check(self) -> None:
         """Raises KafkaError where a batch was not published."""
         while self._line and self._line[0].done():
-            self._line.popleft().result()
+            try:
+                self._line.popleft().result()
+            except asyncio.CancelledError as error:  # not ours: a producer that was stopped
+                raise KafkaConnectionError("a publish was given up") from error
 
     async def done(self) -> None:
         """Wait until everything is published.

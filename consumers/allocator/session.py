@@ -1,8 +1,9 @@
 """The allocator's session with PostgreSQL: each call one named statement, its rows as the allocator's data."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from operator import attrgetter
 
@@ -87,9 +88,20 @@ class DatabaseSession:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    def transaction(self) -> AbstractAsyncContextManager[None]:
-        transaction: AbstractAsyncContextManager[None] = self._connection.transaction(isolation="repeatable_read")
-        return transaction
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        transaction = self._connection.transaction(isolation="repeatable_read")
+        await transaction.start()
+        try:
+            yield
+        except (asyncio.CancelledError, asyncio.TimeoutError):
+            # The server may not answer: whoever is to stop cannot wait until it takes a rollback.
+            self._connection.terminate()
+            raise
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await transaction.commit()
 
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
         await self._connection.execute(SQL["open_place"], topic, partition, partition_count, cluster_id)

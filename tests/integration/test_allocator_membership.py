@@ -1,13 +1,19 @@
 """Members of the consumer group: who has which partitions, how they pass on, and what a restart brings."""
 
+import asyncio
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
 import asyncpg
+import pytest
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from consumers.allocator import handler
+from consumers.group import leave
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
@@ -158,3 +164,24 @@ async def test_each_partition_records_from_where_on_which_catalogue_decided(
     # A currency that has gone takes no more orders, and a release is not refused.
     assert await database.fetchval("SELECT status FROM wallets") == "available"
     assert await database.fetchval("SELECT reason FROM dead_letters") == "unknown_currency"
+
+
+async def test_partitions_that_the_group_gives_to_whoever_is_leaving_get_no_owner(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka lets a join that is under way come to its end, even when the consumer is told to stop."""
+    given: list[frozenset[TopicPartition]] = []
+
+    async def leave_after_a_join(consumer: AIOKafkaConsumer) -> None:
+        given.append(consumer.assignment())
+        await consumer._subscription.listener.on_partitions_assigned(given[-1])  # noqa: SLF001
+        await leave(consumer)
+
+    monkeypatch.setattr(handler, "leave", leave_after_a_join)
+    with structlog.testing.capture_logs() as logs:
+        async with allocating(settings):
+            await until(lambda: any(entry["event"] == "place_taken" for entry in logs))
+    assert given
+    assert len(given[0]) == PARTITIONS
+    owners = [task for task in asyncio.all_tasks() if task.get_name().startswith("owner of")]
+    assert not owners, "owners that nobody stops"

@@ -47,6 +47,20 @@ async def test_an_allocator_goes_on_when_the_database_is_back(
             await assert_as_the_rules_say(settings, again)
 
 
+async def test_an_allocator_stops_while_the_database_is_frozen_in_the_middle_of_its_transaction(
+    settings: Settings, database: asyncpg.Connection, servers: Servers
+) -> None:
+    async with allocating(settings):
+        await publish(settings, messages(wallet(1)))
+        await processed(settings, database, 1)
+        await database.execute("BEGIN")
+        await database.execute("SELECT FROM partitions FOR UPDATE")
+        await publish(settings, messages(pending("ord-1")))
+        await until(lambda: blocked(settings), what="the batch to wait for the lock")
+        await servers.pause("postgres")
+    await servers.unpause("postgres")
+
+
 async def test_an_allocator_goes_on_when_kafka_is_back(
     settings: Settings, database: asyncpg.Connection, servers: Servers
 ) -> None:

@@ -123,8 +123,8 @@ MUTANTS = (
     Mutant(
         "a batch that was not published is passed over",
         PUBLISHING,
-        "            self._line.popleft().result()",
-        "            self._line.popleft().exception()",
+        "                self._line.popleft().result()",
+        "                self._line.popleft().exception()",
         SIMULATION,
     ),
     Mutant(
@@ -223,7 +223,8 @@ MUTANTS = (
         "        if len(entries) > 1:\n",
         "        if len(entries) > 1:\n"
         "            refusal = Refusal(Reason.STORAGE_REFUSED, _name(error))\n"
-        "            await self._process(batch._replace(entries=[e._replace(refusal=refusal) for e in entries]), publishing)\n"
+        "            all_refused = batch._replace(entries=[e._replace(refusal=refusal) for e in entries])\n"
+        "            await self._process(all_refused, publishing)\n"
         "            return\n",
         SIMULATION,
     ),
