@@ -57,7 +57,7 @@ def test_the_same_plan_takes_the_same_steps() -> None:
 def test_a_failure_is_found_shortened_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Owner._take_place  # noqa: SLF001
 
-    async def take_place_without_publishing_again(owner: Owner) -> None:
+    async def take_place_without_publishing_again(owner: Owner) -> int:
         publish = owner._outbox.publish  # noqa: SLF001
         with monkeypatch.context() as patch:
 
@@ -65,8 +65,9 @@ def test_a_failure_is_found_shortened_and_replayed(monkeypatch: pytest.MonkeyPat
                 return
 
             patch.setattr(owner._outbox, "publish", keep_silent)  # noqa: SLF001
-            await taken(owner)
+            place = await taken(owner)
         assert owner._outbox.publish == publish  # noqa: SLF001
+        return place
 
     monkeypatch.setattr(Owner, "_take_place", take_place_without_publishing_again)
     plan = next(plan for plan in map(plan_of_seed, range(2_000)) if play(plan).violation)
