@@ -101,14 +101,15 @@ async def rebuild(settings: Settings, log: KafkaLog, given: Inputs, catalogue: C
         raise LogIsShort(of.orders, gone)
     async with looking(settings) as connection:
         await _check_empty(connection)
-    rebuilding = _Rebuilding(settings, log, of.orders, given, catalogue, await _refused_on_topic(log, of))
+    letters = await _read_dead_letters(log, of)  # nobody adds any: an empty database has no allocator
+    rebuilding = _Rebuilding(settings, log, of.orders, given, catalogue, letters.refused)
     try:
         await rebuilding.run(begins, ends, bar)
         bar.say("comparing with what is published")
         async with take_snapshot(settings) as snapshot:
             seen = await read_notifications(snapshot, log, of)
             rebuilding.result.contradicted = seen.wrong.named
-            await rebuilding.note_published(snapshot.connection, seen.notified, await _on_dead_letter_topic(log, of))
+            await rebuilding.note_published(snapshot.connection, seen.notified, letters.places)
     except Fenced as error:
         raise SomebodyElseWrites(error.topic, error.partition) from error
     finally:
@@ -252,30 +253,30 @@ class _RefusedBefore(NamedTuple):
         return bool(self.key in (record.key, None) and self.sha256 == _sha256(record.value))
 
 
-async def _refused_on_topic(log: KafkaLog, of: Names) -> dict[tuple[int, int], list[_RefusedBefore]]:
-    """What the database did not take, as its dead letters say, by partition and offset."""
+class _DeadLetters(NamedTuple):
+    """What is on their topic, of records of the orders' topic."""
+
+    refused: dict[tuple[int, int], list[_RefusedBefore]]
+    "By partition and offset: what the database did not take."
+    places: dict[int, OffsetSet]
+    "By partition: the offsets of all."
+
+
+async def _read_dead_letters(log: KafkaLog, of: Names) -> _DeadLetters:
     topic = of.dead_letters(of.orders)
-    refused: dict[tuple[int, int], list[_RefusedBefore]] = defaultdict(list)
+    found = _DeadLetters(defaultdict(list), defaultdict(OffsetSet))
     async for records in log.read(topic, await log.beginnings(topic), await log.ends(topic)):
         for record in records:
             headers, place = dict(record.headers), place_of(record)
-            if place and place[0] == of.orders and headers.get(HEADER_REASON) == Reason.STORAGE_REFUSED.encode():
+            if place is None or place[0] != of.orders:
+                continue
+            found.places[place[1]].add(place[2])
+            if headers.get(HEADER_REASON) == Reason.STORAGE_REFUSED.encode():
                 message = (headers.get(HEADER_MESSAGE) or b"").decode(errors="replace")
                 left_out = headers.get(HEADER_SHA256)
                 sha256 = left_out.decode(errors="replace") if left_out else _sha256(record.value)
-                refused[place[1], place[2]].append(_RefusedBefore(message, record.key, sha256))
-    return refused
-
-
-async def _on_dead_letter_topic(log: KafkaLog, of: Names) -> dict[int, OffsetSet]:
-    """By partition, the offsets whose dead letters are on their topic."""
-    topic = of.dead_letters(of.orders)
-    lettered: dict[int, OffsetSet] = defaultdict(OffsetSet)
-    async for records in log.read(topic, await log.beginnings(topic), await log.ends(topic)):
-        for place in filter(None, map(place_of, records)):
-            if place[0] == of.orders:
-                lettered[place[1]].add(place[2])
-    return lettered
+                found.refused[place[1], place[2]].append(_RefusedBefore(message, record.key, sha256))
+    return found
 
 
 def _sha256(value: bytes | None) -> str | None:
