@@ -18,14 +18,15 @@ from typing import Any
 import asyncpg
 
 from benchmarks.contenders.walletq import Walletq, settings_of
-from benchmarks.meters import alive, memory
+from benchmarks.meters import memory
+from benchmarks.progress import done
 from benchmarks.publisher import publish
 from benchmarks.servers import servers
 from operations.up import WALLETQ, environment
 from schemas.settings import Settings
 from tests.traffic import lifecycle
 
-LOOK_SECONDS = 0.2
+PUBLISHED = "SELECT coalesce(sum(published_offset), 0)::bigint FROM partitions"
 
 # What is changed by hand, and what the replay must then say of it.
 CHANGES = {
@@ -77,17 +78,14 @@ async def main(events: int) -> dict[str, Any]:
 
 
 async def _drained(settings: Settings, ends: dict[int, int], pids: Sequence[int]) -> None:
-    """Wait until everything is applied and published."""
+    """Wait until everything is applied and published.
+
+    Raises:
+        Stalled: the allocator has ended, or does nothing any more.
+    """
     connection = await asyncpg.connect(settings.need_database())
     try:
-        while True:
-            rows = await connection.fetch("SELECT partition, published_offset FROM partitions")
-            places = {row["partition"]: row["published_offset"] for row in rows}
-            if all(places.get(partition) == end for partition, end in ends.items()):
-                return
-            if not alive(pids):
-                raise SystemExit("the allocator has ended")
-            await asyncio.sleep(LOOK_SECONDS)
+        await done(lambda: connection.fetchval(PUBLISHED), sum(ends.values()), pids, what="offsets")
     finally:
         await connection.close()
 
