@@ -1,6 +1,6 @@
 """What a producer can check before it publishes: the event against the catalogue."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from schemas.addresses import InvalidAddress, normalise
@@ -38,7 +38,7 @@ def checked(event: Event, catalogue: Catalogue) -> Event:
             _check_order(event, currency)
         return event
     network = known_network(event.currency, currency, event.network)
-    return event.model_copy(update={"address": normalised(currency, network, event.address)})
+    return replace(event, address=normalised(currency, network, event.address))
 
 
 def known_currency(catalogue: Catalogue, code: str) -> Currency:

@@ -21,6 +21,7 @@ from schemas.events import (
     WalletAdded,
     WalletCooled,
     WalletRetired,
+    encode_event,
     parse_event,
 )
 from schemas.settings import Settings
@@ -186,8 +187,8 @@ def _encode(event: Event) -> bytes:
     """The event's bytes, which a consumer is sure to take."""
     if not isinstance(event, OrderStatusChanged | WalletAdded | WalletRetired | WalletCooled):
         raise TypeError(f"expected an event of schemas.events, found {type(event).__name__}")
-    value = event.model_dump_json(exclude_none=True).encode()
-    # A model can be made without validation, or copied with other fields: what counts is what a consumer reads.
+    value = encode_event(event)
+    # Whatever was done to the event since it was validated: what counts is what a consumer reads.
     if dropped := parse_event(value).dropped_fields:
         raise InvalidEvent(f"{dropped} of its fields are invalid")
     return value

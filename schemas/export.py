@@ -9,8 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
 from schemas.events import EVENT, OrderStatusChanged, WalletAdded, WalletAssigned, WalletCooled, WalletRetired
 from schemas.examples import EXAMPLES
@@ -33,13 +32,13 @@ from schemas.topics import (
 FOLDER = Path(__file__).parent / "exported"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-ORDER_EVENTS: dict[str, type[BaseModel]] = {
+ORDER_EVENTS: dict[str, type] = {
     "order_status_changed": OrderStatusChanged,
     "wallet_added": WalletAdded,
     "wallet_retired": WalletRetired,
     "wallet_cooled": WalletCooled,
 }
-NOTIFICATIONS: dict[str, type[BaseModel]] = {"wallet_assigned": WalletAssigned}
+NOTIFICATIONS: dict[str, type] = {"wallet_assigned": WalletAssigned}
 
 _PORTABLE_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
 
@@ -62,7 +61,9 @@ _DEAD_LETTER_HEADERS = {
 def documents() -> dict[str, dict[str, Any]]:
     """The documents by file name."""
     by_type = ORDER_EVENTS | NOTIFICATIONS
-    found = {f"{kind}.json": {"$schema": DIALECT, **model.model_json_schema()} for kind, model in by_type.items()}
+    found = {
+        f"{kind}.json": {"$schema": DIALECT, **TypeAdapter(model).json_schema()} for kind, model in by_type.items()
+    }
     union = {"$schema": DIALECT, "title": "Every event on order-status", **EVENT.json_schema()}
     return found | {"order-status.json": union, "asyncapi.json": asyncapi()}
 
@@ -70,8 +71,9 @@ def documents() -> dict[str, dict[str, Any]]:
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3.0 document."""
     models = ORDER_EVENTS | NOTIFICATIONS
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in models.values()], ref_template="#/components/schemas/{model}"
+    _, definitions = TypeAdapter.json_schemas(
+        [(model, "validation", TypeAdapter(model)) for model in models.values()],
+        ref_template="#/components/schemas/{model}",
     )
     orders, notifications, dead_orders, dead_notifications = topics(Settings())
     return {
@@ -163,7 +165,7 @@ def _operation(action: str, channel: str, summary: str) -> dict[str, Any]:
     return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
 
 
-def _message(kind: str, model: type[BaseModel]) -> dict[str, Any]:
+def _message(kind: str, model: type) -> dict[str, Any]:
     key = "The currency's code." if kind in ORDER_EVENTS else "The order's id."
     return {
         "name": kind,

@@ -4,12 +4,12 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from embedded.locks import owned
 from operations.demo.plan import Plan
+from schemas.events import Event, encode_event
 
 KEPT = ("lock",)
 
@@ -36,11 +36,11 @@ def _empty(folder: Path) -> None:
 
 def keep_events(path: Path, plan: Plan, now: datetime) -> None:
     """Write the plan as JSON lines that `walletq publish` takes; there all orders have their full time."""
-    events: Sequence[str] = [
-        *(wallet.added(now).model_dump_json(exclude_none=True) for wallet in plan.wallets),
-        *(order.pending(now, expires=False).model_dump_json(exclude_none=True) for order in plan.orders),
+    events: list[Event] = [
+        *(wallet.added(now) for wallet in plan.wallets),
+        *(order.pending(now, expires=False) for order in plan.orders),
     ]
-    path.write_text("".join(event + "\n" for event in events))
+    path.write_bytes(b"".join(encode_event(event) + b"\n" for event in events))
 
 
 def mail_to(inbox: Path, address: str) -> bytes | None:

@@ -43,7 +43,8 @@ async def test_many_events_keep_the_order_of_their_currency(settings: Settings) 
 
 
 async def test_nothing_is_sent_where_one_event_is_not_as_the_contract_says(settings: Settings) -> None:
-    broken = wallet("BTC", 2).model_copy(update={"address": "x" * 200})
+    broken = wallet("BTC", 2)
+    object.__setattr__(broken, "address", "x" * 200)
     async with Publisher(settings) as publisher:
         with pytest.raises(InvalidEvent):
             await publisher.publish_many([wallet("BTC", 1), broken])
