@@ -36,6 +36,7 @@ async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path) -> 
     print_table(results, console if console.is_terminal else Console(width=WIDTH))
     print(f"Written: {', '.join(map(str, written))}")
     wrong = any(row.wrongs for row in results.contenders if row.name == "walletq")
+    wrong = wrong or any(isinstance(one, Failed) or one.drain.wrong for one in results.scales)
     return 1 if wrong or any(isinstance(one, Failed) for one in results.floors) else 0
 
 

@@ -16,13 +16,16 @@ from benchmarks.log import Log, make_log
 from benchmarks.progress import Stalled, Wrong
 from benchmarks.restart import RATE, SCHEDULE_SECONDS, restart, takeover
 from benchmarks.results import Failed, Latency, Results, Row
+from benchmarks.scale import Sizes, scales
 from benchmarks.servers import Bench
 
-Measurement = Literal["drain", "latency", "restart"]
-MEASUREMENTS: tuple[Measurement, ...] = ("drain", "latency", "restart")
+Measurement = Literal["drain", "latency", "restart", "scale"]
+MEASUREMENTS: tuple[Measurement, ...] = ("drain", "latency", "restart", "scale")
 
-WARM_UP_EVENTS = 20_000
-"Drained first, and not counted: a broker that has just started compiles its code while it serves."
+WARM_UP_EVENTS, WARM_UPS = 200_000, 2
+"Drained by walletq first, and not counted: a broker that has just started compiles its code while it serves."
+OWN_WARM_UP_EVENTS = 20_000
+"Drained by each contender before its drain: it may use other parts of the broker, such as transactions."
 
 Result = TypeVar("Result")
 Running = Sequence[tuple[Row, Contender]]
@@ -49,20 +52,25 @@ class Plan:
 
 async def measure(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
     """Fill the rows of those that can run, and the floors. What fails for one says so, and the others go on."""
-    await _tried("warming up", drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events))))
+    for _ in range(WARM_UPS):
+        await _tried("warming up", drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events))))
     if "drain" in plan.measurements:
         await _drains(bench, plan, running, results)
     if "latency" in plan.measurements:
         await _latencies(bench, plan, running)
     if "restart" in plan.measurements:
         await _restarts(bench, plan, running)
+    if "scale" in plan.measurements and any(isinstance(contender, Walletq) for _, contender in running):
+        await _scales(bench, plan, results)
 
 
 async def _drains(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
     log = await _log(plan, plan.events)
     for name, part in PARTS.items():
         results.floors.append(await _tried(part.title, floor(bench, name, log)))
+    short = await _log(plan, min(OWN_WARM_UP_EVENTS, plan.events))
     for row, contender in running:
+        await _tried(f"warming up: {row.name}", drain(bench, contender, short))
         row.drain = await _tried(f"drain: {row.name}", drain(bench, contender, log))
 
 
@@ -86,6 +94,15 @@ async def _restarts(bench: Bench, plan: Plan, running: Running) -> None:
     for row, contender in running:
         row.restart = await _tried(f"kill -9 and restart: {row.name}", restart(bench, contender, log))
         row.takeover = await _tried(f"kill -9 and takeover: {row.name}", takeover(bench, contender, log))
+
+
+async def _scales(bench: Bench, plan: Plan, results: Results) -> None:
+    measured = scales(bench, plan.events, plan.seed, await _log(plan, plan.events), Sizes())
+    while not isinstance(one := await _tried("scale", anext(measured, None)), Failed):
+        if one is None:
+            return
+        results.scales.append(one)
+    results.scales.append(one)
 
 
 async def _log(plan: Plan, events: int) -> Log:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers.allocator.decide import decide
+from consumers.allocator.handler import FETCH_BYTES
 from consumers.allocator.ports import Session
 from consumers.allocator.reading import Reader
 from consumers.allocator.session import connecting
@@ -30,7 +31,7 @@ from schemas.addresses import preload
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings, read_settings
 from schemas.topics import PARTITIONS, names
-from storage.kafka import MAX_FETCH_BYTES, client_options
+from storage.kafka import client_options
 
 WRITE = "write-"
 
@@ -93,7 +94,8 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         enable_auto_commit=False,
         auto_offset_reset="none",
         fetch_max_wait_ms=20,
-        max_partition_fetch_bytes=MAX_FETCH_BYTES,
+        fetch_max_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=FETCH_BYTES,
     )
     await consumer.start()
     try:

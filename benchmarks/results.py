@@ -37,6 +37,7 @@ class Drain:
         servers_cpu_us_per_event: of Kafka and PostgreSQL, from the first notification to the last, by name.
         observer_cpu_us_per_event: what the measuring itself took.
         memory: of the contender's processes at the end.
+        memory_mb_by_fifth: all of them together at the end of each fifth of the notifications.
         servers_memory: of Kafka; PostgreSQL's processes share theirs.
         wrong: the first difference from what must be; None where there is none.
     """
@@ -54,6 +55,7 @@ class Drain:
     servers_cpu_us_per_event: Mapping[str, float]
     observer_cpu_us_per_event: float
     memory: Sequence[Memory]
+    memory_mb_by_fifth: Sequence[float]
     servers_memory: Sequence[Memory]
     wrong: str | None
 
@@ -119,6 +121,22 @@ class Floor:
     peak_mb: float
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Walletq's speed with a state of some size.
+
+    Attributes:
+        name: the size.
+        beside: the name of that with which it is compared: the same traffic, another size.
+        ratio: its events a second, divided by that one's.
+    """
+
+    name: str
+    beside: str
+    ratio: float
+    drain: Drain
+
+
 @dataclass
 class Row:
     """All that is known of a contender."""
@@ -153,6 +171,7 @@ class Results:
     options: Mapping[str, Any]
     contenders: list[Row] = field(default_factory=list)
     floors: list[Floor | Failed] = field(default_factory=list)
+    scales: list[Scale | Failed] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """As JSON, every raw figure."""

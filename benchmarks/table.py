@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Drain, Failed, Floor, Latency, Pause, Results, Row
+from benchmarks.results import Drain, Failed, Floor, Latency, Pause, Results, Row, Scale
 
 WIDTH = 200
 NONE = ""
@@ -35,6 +35,10 @@ def print_table(results: Results, console: Console) -> None:
     for floor in results.floors:
         if isinstance(floor, Floor):
             table.add_row(*_floor_cells(floor, own))
+    table.add_section()
+    for scale in results.scales:
+        if isinstance(scale, Scale):
+            table.add_row(*_scale_cells(scale))
     console.print(table)
     for line in _remarks(results):
         console.print(line, markup=False, highlight=False)
@@ -79,6 +83,11 @@ def _floor_cells(floor: Floor, own: float | None) -> Sequence[str]:
         f"{sum(floor.servers_cpu_us_per_event.values()):.1f}",
         f"{floor.peak_mb:,.0f}",
     )
+
+
+def _scale_cells(scale: Scale) -> Sequence[str]:
+    speed, _, *others = _drain_cells(Row(scale.name, drain=scale.drain), None)
+    return f"walletq, {scale.name}", speed, f"{scale.ratio:.2f} × {scale.beside.split()[0]}", *others
 
 
 def _times(own: float | None, other: float) -> str:
@@ -131,3 +140,8 @@ def _remarks(results: Results) -> Iterable[str]:
     for floor in results.floors:
         if isinstance(floor, Failed):
             yield f"a floor: {floor.wrong}"
+    for scale in results.scales:
+        if isinstance(scale, Failed):
+            yield f"scale: {scale.wrong}"
+        elif scale.drain.wrong is not None:
+            yield f"{scale.name}: {scale.drain.wrong}"

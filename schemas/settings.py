@@ -78,7 +78,7 @@ class Settings(BaseModel):
     replication_factor: Annotated[int, Field(ge=1, le=32)] | None = None
     "Copies of each partition; unset: 3 where there are three brokers, else 1."
 
-    batch_records: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    batch_records: Annotated[int, Field(ge=1, le=10_000)] = 4_000
     "The most records that one transaction of the allocator covers."
     session_timeout_ms: Annotated[int, Field(ge=6_000, le=300_000)] = 10_000
     "After so many milliseconds without a heartbeat another member takes the partitions over."

@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,6 +20,12 @@ class Walletq:
 
     name = "walletq"
 
+    def __init__(self, catalogue: Path | None = None) -> None:
+        """Args:
+        catalogue: a TOML file; the shipped one where it is left out.
+        """
+        self._catalogue = catalogue
+
     def why_not(self) -> str | None:
         """It runs wherever its benchmark does."""
         return None
@@ -29,11 +36,11 @@ class Walletq:
 
     def running(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """The allocator."""
-        return walletq("allocate", settings_of(run, member_id="allocator-1"), run)
+        return walletq("allocate", settings_of(run, member_id="allocator-1", catalogue=self._catalogue), run)
 
     def standby(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """A second allocator."""
-        return walletq("allocate", settings_of(run, member_id="allocator-2"), run)
+        return walletq("allocate", settings_of(run, member_id="allocator-2", catalogue=self._catalogue), run)
 
     def versions(self) -> Mapping[str, str]:
         """The drivers and the event loop."""

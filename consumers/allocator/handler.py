@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from consumers.allocator.in_hand import InHand
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
 from consumers.allocator.session import connecting
@@ -20,7 +21,7 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.database import connect
 from storage.errors import ServerUnreachable
-from storage.kafka import MAX_FETCH_BYTES, client_options
+from storage.kafka import client_options
 from storage.migrations import check_migrated
 from storage.topics import cluster_id, find_topics
 
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 GRACE_SECONDS = 3.0
 "How long the batches in hand may take to finish when partitions are taken away, or at the stop."
 COMMIT_SECONDS = 2.0
+FETCH_BYTES = 1024 * 1024
+"Of one answer; a larger batch comes alone, whole (KIP-74)."
 
 
 async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
@@ -79,6 +82,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._cluster = cluster
         self._catalogue = catalogue
         self._outbox = outbox
+        self._in_hand = InHand()
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
             group_id=topic_names.allocator_group,
@@ -93,7 +97,9 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_poll_interval_ms=24 * 3_600_000,
             # aiokafka keeps one fetch per broker in flight: idle partitions must not hold up busy ones.
             fetch_max_wait_ms=20,
-            max_partition_fetch_bytes=MAX_FETCH_BYTES,
+            # What is fetched ahead, several times over on its way, is a good part of the memory of a process.
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
         self._owners: dict[TopicPartition, Owner] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -152,6 +158,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._outbox,
                 self._catalogue,
                 batch_records=self._settings.batch_records,
+                in_hand=self._in_hand,
             )
             self._owners[tp] = owner
             self._tasks[tp] = asyncio.create_task(owner.run(), name=f"owner of {tp.topic}/{tp.partition}")

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from consumers.allocator.decide import decide
+from consumers.allocator.in_hand import InHand
 from consumers.allocator.ports import Publisher, Source
 from consumers.allocator.publishing import Publishing
 from consumers.allocator.reading import Reader, Record
@@ -39,13 +40,23 @@ class Owner:
     """Owns a partition from `run` until it is stopped."""
 
     def __init__(
-        self, store: Store, source: Source, outbox: Publisher, catalogue: Catalogue, *, batch_records: int
+        self,
+        store: Store,
+        source: Source,
+        outbox: Publisher,
+        catalogue: Catalogue,
+        *,
+        batch_records: int,
+        in_hand: InHand,
     ) -> None:
         self._store = store
         self._source = source
         self._outbox = outbox
         self._catalogue = catalogue
         self._batch_records = batch_records
+        self._in_hand = in_hand
+        self._holding = 0
+        "How many of the records in hand are its own."
         self._log = log.bind(topic=store.topic, partition=store.partition)
         self._stopping = asyncio.Event()
         self.next_offset: int | None = None
@@ -138,6 +149,7 @@ class Owner:
                     reading = asyncio.create_task(self._read_next())
                     for run in _runs(entries):
                         await self._process(self._batch(run), publishing)
+                        self._give_back(len(run))
                 else:
                     await self._note(publishing.published_offset)
             await publishing.done()
@@ -146,12 +158,23 @@ class Owner:
             reading.cancel()
             stopping.cancel()
             await asyncio.wait({reading, stopping})
+            self._give_back(self._holding)
 
     async def _read_next(self) -> list[Entry]:
-        """The next records, as soon as there are some."""
+        """The next records, as soon as there are some: as many as have come, and as there is room for."""
         while True:
-            if records := await self._source.fetch(self._batch_records, FETCH_SECONDS):
+            while self._holding and self._in_hand.is_full:
+                await self._in_hand.change()
+            if records := list(await self._source.fetch(1, FETCH_SECONDS)):
+                if more := min(self._batch_records, self._in_hand.room) - 1:
+                    records += await self._source.fetch(more, 0)
+                self._holding += len(records)
+                self._in_hand.take(len(records))
                 return await self._read(records)
+
+    def _give_back(self, records: int) -> None:
+        self._holding -= records
+        self._in_hand.give_back(records)
 
     async def _read(self, records: Sequence[Record]) -> list[Entry]:
         """The records as entries. Records can be made to be slow to read, and other partitions are in the middle of

@@ -13,6 +13,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import RecordMetadata
 
 from consumers.allocator import run_allocator
+from consumers.allocator.in_hand import InHand
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
 from consumers.allocator.reading import Reader, Record
@@ -277,9 +278,18 @@ def outbox_of(settings: Settings) -> Outbox:
 
 
 @contextlib.asynccontextmanager
-async def owning(settings: Settings, catalogue: Catalogue, log: FakeLog, outbox: Outbox) -> AsyncIterator[Owner]:
+async def owning(
+    settings: Settings,
+    catalogue: Catalogue,
+    log: FakeLog,
+    outbox: Outbox,
+    *,
+    batch_records: int = 100,
+    in_hand: InHand | None = None,
+) -> AsyncIterator[Owner]:
     """An owner at work on a log in memory, with a real database and a real outbox; it is stopped at the end."""
-    owner = Owner(store_of(settings, catalogue, log.partition), log, outbox, catalogue, batch_records=100)
+    store = store_of(settings, catalogue, log.partition)
+    owner = Owner(store, log, outbox, catalogue, batch_records=batch_records, in_hand=in_hand or InHand())
     task = asyncio.create_task(owner.run())
     try:
         yield owner

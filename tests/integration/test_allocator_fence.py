@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from consumers.allocator.decide import decide
+from consumers.allocator.in_hand import InHand
 from consumers.allocator.owner import Owner
 from consumers.allocator.ports import Session
 from consumers.allocator.session import DatabaseSession
@@ -160,7 +161,7 @@ async def test_a_zombie_that_stops_between_two_reads_changes_nothing_and_goes_on
     await heir.take_place(PARTITIONS, log.cluster)
     await apply(heir, catalogue, 0, log.entries(catalogue)[:2])
     store = Store(connect_as, heir.topic, heir.partition, catalogue)
-    zombie = Owner(store, log, outbox, catalogue, batch_records=100)
+    zombie = Owner(store, log, outbox, catalogue, batch_records=100, in_hand=InHand())
     running = asyncio.create_task(zombie.run())
     try:
         await StoppedBetweenReads.stopped.wait()

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from consumers.allocator.handler import GRACE_SECONDS
+from consumers.allocator.in_hand import InHand
 from consumers.allocator.owner import Owner
 from consumers.allocator.ports import Connect, Session
 from consumers.allocator.store import Store
@@ -95,6 +96,7 @@ class Group:
             SimulatedPublisher(process, self._world.topics),
             process.catalogue,
             batch_records=self._world.plan.batch_records,
+            in_hand=InHand(self._world.plan.batch_records),
         )
         task = self._world.spawn(owner.run())
         task.add_done_callback(lambda task: self._ended(process, task))

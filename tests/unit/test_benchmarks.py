@@ -256,6 +256,7 @@ def drain(speed: float, wrong: str | None = None) -> Drain:
         servers_cpu_us_per_event={"kafka": 1.0, "postgres": 2.0},
         observer_cpu_us_per_event=0.5,
         memory=[Memory("python", 100.0, 90.0)],
+        memory_mb_by_fifth=[],
         servers_memory=[],
         wrong=wrong,
     )

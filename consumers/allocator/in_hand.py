@@ -1,0 +1,41 @@
+"""How many records a process has in hand: what bounds its memory, whatever its backlog and however many partitions."""
+
+import asyncio
+
+MOST = 12_000
+"Records with their events and rows: some 2.5 kB each."
+LEAST = 250
+"So many any owner gets that has nothing in hand: one whose transaction is held up must not stop the others."
+
+
+class InHand:
+    """The records that the owners of a process have fetched and not yet applied."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._count = 0
+        self._given_back = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Nobody should fetch ahead."""
+        return self._count >= self._most
+
+    @property
+    def room(self) -> int:
+        """How many records somebody who has none may take."""
+        return max(self._most - self._count, LEAST)
+
+    def take(self, records: int) -> None:
+        """So many more are in hand."""
+        self._count += records
+
+    def give_back(self, records: int) -> None:
+        """So many are applied, or given up."""
+        self._count -= records
+        self._given_back.set()
+        self._given_back = asyncio.Event()
+
+    async def change(self) -> None:
+        """Wait until some are given back."""
+        await self._given_back.wait()
