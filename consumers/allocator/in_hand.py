@@ -21,10 +21,10 @@ class InHand:
         """Nobody should fetch ahead."""
         return self._count >= self._most
 
-    @property
-    def room(self) -> int:
-        """How many records somebody who has none may take."""
-        return max(self._most - self._count, LEAST)
+    def room(self, holding: int) -> int:
+        """How many records somebody may take who holds so many already; none, where it is below 1."""
+        room = self._most - self._count
+        return room if holding else max(room, LEAST)
 
     def take(self, records: int) -> None:
         """So many more are in hand."""

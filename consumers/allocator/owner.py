@@ -166,7 +166,7 @@ class Owner:
             while self._holding and self._in_hand.is_full:
                 await self._in_hand.change()
             if records := list(await self._source.fetch(1, FETCH_SECONDS)):
-                if more := min(self._batch_records, self._in_hand.room) - 1:
+                if (more := min(self._batch_records, self._in_hand.room(self._holding)) - 1) > 0:
                     records += await self._source.fetch(more, 0)
                 self._holding += len(records)
                 self._in_hand.take(len(records))
