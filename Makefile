@@ -55,6 +55,9 @@ soak: setup ## A random mix of faults on real servers for MINUTES=5
 bench-replay: $(BENCH_STAMP) ## Whether a replay of a million events holds: memory, speed, what it finds
 	@$(BIN)/python -m benchmarks.replay
 
+bench-churn: $(BENCH_STAMP) ## An hour of steady traffic: speed and sizes of tables every five minutes
+	@$(BIN)/python -m benchmarks.churn
+
 bench: $(BENCH_STAMP) ## walletq, other designs of the same job, and the floors: speed, latency, restarts
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
@@ -78,4 +81,4 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt --constraints requirements/dev.txt --group bench
 
-.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-replay lint format pins
+.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-replay bench-churn lint format pins

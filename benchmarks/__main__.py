@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.course import MEASUREMENTS, Plan, measure
 from benchmarks.machine import describe
+from benchmarks.page import put_table
 from benchmarks.plots import plot
 from benchmarks.results import Failed, Results
 from benchmarks.roster import Entry, roster
@@ -22,6 +23,7 @@ from benchmarks.table import WIDTH, print_table
 from operations.up import until_interrupted
 
 FOLDER = Path("docs", "performance")
+PAGE = Path("docs", "performance.md")
 
 
 async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path) -> int:
@@ -32,12 +34,21 @@ async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path) -> 
         await measure(bench, plan, able, results)
     results.write(json)
     written = [json, *plot(results, plots)]
+    if is_whole(plan, entries, json):
+        put_table(results, PAGE)
+        written.append(PAGE)
     console = Console()
     print_table(results, console if console.is_terminal else Console(width=WIDTH))
     print(f"Written: {', '.join(map(str, written))}")
     wrong = any(row.wrongs for row in results.contenders if row.name == "walletq")
     wrong = wrong or any(isinstance(one, Failed) or one.drain.wrong for one in results.scales)
     return 1 if wrong or any(isinstance(one, Failed) for one in results.floors) else 0
+
+
+def is_whole(plan: Plan, entries: Sequence[Entry], json: Path) -> bool:
+    """Whether the run is one for the page: nothing is left out, and its figures go beside it."""
+    all_measured = tuple(plan.measurements) == MEASUREMENTS and len(entries) == len(roster(None))
+    return all_measured and json.parent == FOLDER
 
 
 def main() -> int:

@@ -64,52 +64,86 @@ def write_catalogue(pools: Sequence[Pool], path: Path) -> Path:
     return path
 
 
-def queues(pools: Sequence[Pool], *, waiting: int, events: int, seed: int) -> Queues:
-    """Fill the queues of the pools with so many orders in all, then let so many events go through them.
+class Traffic:
+    """Events that fill the queues of the pools, and then go through them for as long as wanted.
 
-    What must come of it needs no model: the n-th order of a pool gets the wallet n modulo their number, in order.
+    What must come of them needs no model: the n-th order of a pool gets the wallet n modulo their number, in order.
+
+    Attributes:
+        assigned: all that the events so far must lead to.
     """
-    rng = random.Random(f"queues of {seed}")
-    addresses = {pool: [address(pool.addresses_like, rng) for _ in range(WALLETS)] for pool in pools}
-    length = max(1, waiting // len(pools))
-    messages: list[Message] = []
-    assigned: dict[OrderKey, Assigned] = {}
 
-    def send(pool: Pool, kind: str, **fields: object) -> None:
+    def __init__(self, pools: Sequence[Pool], *, waiting: int, seed: int) -> None:
+        """Args:
+        pools: they take turns.
+        waiting: orders, in all queues together; at least one in each.
+        seed: of ids and addresses.
+        """
+        self._pools = pools
+        self._rng = random.Random(f"queues of {seed}")
+        self._addresses = {
+            pool: [address(pool.addresses_like, self._rng) for _ in range(WALLETS)] for pool in self._pools
+        }
+        self._length = max(1, waiting // len(pools))
+        self._cycles = 0
+        self._sent = 0
+        self._made: list[Message] = []
+        self.assigned: dict[OrderKey, Assigned] = {}
+
+    def fill(self) -> Sequence[Message]:
+        """Orders, and then the wallets that the first of them get."""
+        for number in range(WALLETS + self._length):
+            for pool in self._pools:
+                self._join(pool, number)
+        for number in range(WALLETS):
+            for pool in self._pools:
+                self._send(pool, "wallet_added", address=self._addresses[pool][number])
+                self._serve(pool, number)
+        return self._taken()
+
+    def take(self, events: int) -> Sequence[Message]:
+        """So many events, up to a whole order: one is paid, another joins, the paid one ends, the oldest is served."""
+        for cycle in range(self._cycles, self._cycles + -(-events // EVENTS_OF_ORDER)):
+            number, pool = cycle // len(self._pools), self._pools[cycle % len(self._pools)]
+            self._order(pool, number, "paid")
+            self._join(pool, WALLETS + self._length + number)
+            self._order(pool, number, "completed")
+            self._serve(pool, WALLETS + number)
+            self._cycles = cycle + 1
+        return self._taken()
+
+    def _taken(self) -> Sequence[Message]:
+        made, self._made = self._made, []
+        return made
+
+    def _send(self, pool: Pool, kind: str, **fields: object) -> None:
         document = {
             "type": kind,
-            "event_id": uuid_text(rng),
+            "event_id": uuid_text(self._rng),
             "currency": pool.currency,
             "network": pool.network,
             "occurred_at": moment(0),
         }
-        messages.append(keyed(document | fields))
+        self._made.append(keyed(document | fields))
+        self._sent += 1
 
-    def order(pool: Pool, number: int, status: str, **fields: object) -> None:
-        send(pool, "order_status_changed", order_id=_order_id(pool, number), status=status, **fields)
+    def _order(self, pool: Pool, number: int, status: str, **fields: object) -> None:
+        self._send(pool, "order_status_changed", order_id=_order_id(pool, number), status=status, **fields)
 
-    def join(pool: Pool, number: int) -> None:
-        order(pool, number, "pending", amount=pool.amount, recipient={"email": f"customer{number}@example.com"})
+    def _join(self, pool: Pool, number: int) -> None:
+        self._order(pool, number, "pending", amount=pool.amount, recipient={"email": f"customer{number}@example.com"})
 
-    def serve(pool: Pool, number: int) -> None:
+    def _serve(self, pool: Pool, number: int) -> None:
+        address_of = self._addresses[pool][number % WALLETS]
         key = pool.currency, _order_id(pool, number)
-        assigned[key] = Assigned(pool.network, addresses[pool][number % WALLETS], waited=True, cause=len(messages) - 1)
+        self.assigned[key] = Assigned(pool.network, address_of, waited=True, cause=self._sent - 1)
 
-    for number in range(WALLETS + length):
-        for pool in pools:
-            join(pool, number)
-    for number in range(WALLETS):
-        for pool in pools:
-            send(pool, "wallet_added", address=addresses[pool][number])
-            serve(pool, number)
-    begin = len(messages)
-    for cycle in range(-(-events // EVENTS_OF_ORDER)):
-        number, pool = cycle // len(pools), pools[cycle % len(pools)]
-        order(pool, number, "paid")
-        join(pool, WALLETS + length + number)
-        order(pool, number, "completed")
-        serve(pool, WALLETS + number)
-    return Queues(Log(messages, assigned), begin)
+
+def queues(pools: Sequence[Pool], *, waiting: int, events: int, seed: int) -> Queues:
+    """Fill the queues of the pools with so many orders in all, then let so many events go through them."""
+    traffic = Traffic(pools, waiting=waiting, seed=seed)
+    filling = traffic.fill()
+    return Queues(Log([*filling, *traffic.take(events)], traffic.assigned), len(filling))
 
 
 def _order_id(pool: Pool, number: int) -> str:

@@ -57,9 +57,9 @@ async def main(events: int) -> dict[str, Any]:
         ends = await asyncio.to_thread(publish, run.bootstrap_servers, run.orders, lifecycle(7, events))
         async with Walletq().running(run) as pids:
             await _drained(settings, ends, pids)
-        before = await _replay(settings)
+        before = await replay(settings)
         await _change(settings)
-        after = await _replay(settings)
+        after = await replay(settings)
     assert before["agrees"], before
     differing = {table["table"]: table for table in after["tables"]}
     return {
@@ -99,7 +99,7 @@ async def _change(settings: Settings) -> None:
     await connection.close()
 
 
-async def _replay(settings: Settings) -> dict[str, Any]:
+async def replay(settings: Settings) -> dict[str, Any]:
     """`walletq replay` as a process: what it says, how long it takes, and the most memory that it has."""
     started, used = time.perf_counter(), _cpu_seconds()
     with tempfile.TemporaryFile() as out:

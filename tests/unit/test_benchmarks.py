@@ -17,9 +17,11 @@ from benchmarks.latency import delays_of
 from benchmarks.load import PRELUDE, Load
 from benchmarks.log import Assigned, Log, OrderKey, make_log
 from benchmarks.meters import Memory
+from benchmarks.page import BEGIN, END, put_table
 from benchmarks.progress import Stalled
+from benchmarks.queues import queues, shipped_pools
 from benchmarks.restart import pause
-from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row
+from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row, Scale
 from benchmarks.roster import roster
 from benchmarks.table import WIDTH, print_table
 from benchmarks.worker import Worker
@@ -277,6 +279,7 @@ def results() -> Results:
             Row("absent", why_not="no Java here"),
         ],
         floors=[Floor("consume only", 100, 1.0, 60_000, 5.0, {"kafka": 1.0}, 90.0)],
+        scales=[Scale("1,000,000 waiting orders", "1,000 waiting orders", 0.95, drain(28_500, "order z was lost"))],
     )
 
 
@@ -293,9 +296,43 @@ def test_table_shows_ratios_and_what_is_wrong_late_or_absent() -> None:
     assert "FAILED" in rows["liar"]
     assert "not run" in rows["absent"]
     assert "0.50 ×" in rows["consume only"]
+    assert "0.95 × 1,000" in rows["walletq, 1,000,000 waiting orders"]
+    assert "WRONG 28,500" in rows["walletq, 1,000,000 waiting orders"]
+    assert "1,000,000 waiting orders: order z was lost" in text
     assert "absent cannot run here: no Java here" in text
     assert "liar, drain: order x was told y" in text
     assert "liar, 500/s: died" in text
+
+
+def test_page_gets_the_table_and_keeps_its_words(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}last run's\n{END}after\n")
+    put_table(results(), page)
+    put_table(results(), page)
+    text = page.read_text()
+    assert text.startswith(f"before\n{BEGIN}```text\n")
+    assert text.endswith(f"\n```\n{END}after\n")
+    assert text.count("30.00 ×") == 1
+    assert "last run's" not in text
+    page.write_text("no marks\n")
+    with pytest.raises(ValueError, match="no place for the table"):
+        put_table(results(), page)
+
+
+@pytest.mark.parametrize("waiting", [1, 30])
+def test_queues_lead_to_what_the_reference_model_says(waiting: int) -> None:
+    made = queues(shipped_pools(), waiting=waiting, events=3_000, seed=1)
+    model = replay(as_records(made.log.messages))
+    assert model.dead_letters == []
+    assert {(one.currency, one.order_id): (one.network, one.address, one.waited) for one in model.assignments} == {
+        key: (one.network, one.address, one.waited) for key, one in made.log.assigned.items()
+    }
+    causes = [made.log.messages[one.cause].value or b"" for one in made.log.assigned.values()]
+    assert not any(b'"pending"' in value for value in causes)
+    lengths = {pool: len(queue) for pool, queue in model.queues.items()}
+    assert set(lengths.values()) == {max(1, waiting // len(shipped_pools()))}
+    before = {cause for one in made.log.assigned.values() if (cause := one.cause) < made.begin}
+    assert len(before) == len(shipped_pools()) * 100
 
 
 def test_results_are_written_as_json(tmp_path: Path) -> None:
