@@ -18,6 +18,7 @@ import asyncpg
 
 from benchmarks.contenders import Run
 from benchmarks.contenders.walletq import Walletq, settings_of
+from benchmarks.course import WARM_UP_EVENTS, WARM_UPS
 from benchmarks.drain import drain
 from benchmarks.log import make_log
 from benchmarks.meters import memory
@@ -38,7 +39,6 @@ BACKLOG = 100_000
 WAITING = 10_000
 MINUTES_BETWEEN = 5
 SEED = 7
-WARM_UP_EVENTS, WARM_UPS = 200_000, 2
 
 APPLIED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM partitions"
 PUBLISHED = "SELECT coalesce(sum(published_offset), 0)::bigint FROM partitions"
