@@ -5,7 +5,6 @@ deterministic function of the log, so any split of the log into batches comes to
 """
 
 from decimal import Decimal
-from typing import Literal
 
 from consumers.allocator.state import (
     Assignment,
@@ -28,10 +27,9 @@ from consumers.allocator.state import (
 from schemas.catalogue import Catalogue
 from schemas.events import FINAL, PAYMENT_TIMEOUT, OrderStatusChanged, WalletAdded, WalletCooled, event_uuid
 
-Outcome = Refusal | Literal[True, False]
+Outcome = Refusal | bool
 "A refusal; else whether the event changed anything."
-APPLIED: Literal[True] = True
-NO_EFFECT: Literal[False] = False
+APPLIED, NO_EFFECT = True, False
 
 
 def decide(state: State, entries: list[Entry], catalogue: Catalogue, topic: str, partition: int) -> Changes:
@@ -73,12 +71,12 @@ class _Batch:
     def take(self, entry: Entry) -> None:
         outcome = entry.refusal or self._apply(entry)
         self._dropped_fields += entry.dropped_fields
-        if outcome is APPLIED:
-            self._applied += 1
-        elif outcome is NO_EFFECT:
-            self._no_effect += 1
-        else:
+        if isinstance(outcome, Refusal):
             self._dead_letters.append(DeadLetter(entry, outcome))
+        elif outcome:
+            self._applied += 1
+        else:
+            self._no_effect += 1
 
     def changes(self) -> Changes:
         orders, wallets = self._before.orders, self._before.wallets
@@ -252,9 +250,7 @@ class _Batch:
         assigned_offset = wallet.assigned_offset
         assert assigned_offset is not None
         if (assignment := self._assignments.get(assigned_offset)) is not None:
-            self._assignments[assigned_offset] = Assignment._make(
-                (*assignment[:2], entry.offset, *assignment[3:9], entry.at)
-            )
+            self._assignments[assigned_offset] = assignment._replace(released_offset=entry.offset, released_at=entry.at)
         else:
             self._releases.append(Release(assigned_offset, entry.offset, entry.at))
         currency = self._catalogue.currencies.get(wallet.currency)

@@ -10,7 +10,7 @@ from aiokafka.partitioner import murmur2
 from consumers.allocator.state import Entry, Reason, Refusal
 from schemas.addresses import InvalidAddress, normalise
 from schemas.catalogue import Catalogue, Currency
-from schemas.events import FINAL, Event, InvalidEvent, OrderStatusChanged, parse_event
+from schemas.events import FINAL, InvalidEvent, OrderStatusChanged, parse_event
 from schemas.trace import read_traceparent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,9 +44,6 @@ class _Known(NamedTuple):
     key: bytes
     own: bool
     "Whether its records belong to the reader's partition."
-    only_network: str | None
-    networks: frozenset[str]
-    decimals: int
 
 
 class Reader:
@@ -59,12 +56,10 @@ class Reader:
         self._at_ms = -1
         self._at = _EPOCH
         "The time of the last record: those of one batch of the broker's have one time."
-        self._known = {code: self._ask(code, currency) for code, currency in catalogue.currencies.items()}
-
-    def _ask(self, code: str, currency: Currency) -> _Known:
-        key = code.encode()
-        own = partition_of(key, self._partition_count) == self._partition
-        return _Known(currency, key, own, currency.only_network, frozenset(currency.networks), currency.decimals)
+        self._known = {
+            code: _Known(currency, code.encode(), partition_of(code.encode(), partition_count) == partition)
+            for code, currency in catalogue.currencies.items()
+        }
 
     def read(self, record: Record) -> Entry:
         """The record as an entry; refused where it is invalid, never an error."""
@@ -76,35 +71,36 @@ class Reader:
             event, dropped_fields = parse_event(record.value)
         except InvalidEvent as error:
             return self._refused(record, at, Refusal(Reason.INVALID_EVENT, str(error)))
-        known = self._known.get(event.currency)
+        code = event.currency
+        status = event.status if isinstance(event, OrderStatusChanged) else None
+        known = self._known.get(code)
         network = address = expires_at = refusal = None
         if known is None:
-            refusal = self._check_unknown(event, record.key)
-        elif isinstance(event, OrderStatusChanged):
-            is_final = event.status in FINAL
-            if event.amount is not None and not _fits(event.amount, known.decimals):
-                if is_final:
-                    dropped_fields += 1
-                else:
-                    refusal = _too_fine(event.amount, event.currency, known.decimals)
-            if refusal is None and (record.key != known.key or not known.own):
-                refusal = self._misplaced(event.currency, record.key)
-            elif refusal is None and not is_final:
-                network = event.network
-                if event.status == "pending":
-                    network = network or known.only_network
-                    expires_at = at + self._expiry if event.expires_at is None else event.expires_at.astimezone(UTC)
-                    refusal = _check_limits(event.currency, known.currency, event.amount or "")
-                if network not in known.networks and (network is not None or event.status == "pending"):
-                    refusal = _wrong_network(event.currency, known.currency, network)
-        elif record.key != known.key or not known.own:
-            refusal = self._misplaced(event.currency, record.key)
+            refusal = self._check_unknown(code, record.key, status)
         else:
-            network = event.network or known.only_network
-            if network is None or network not in known.networks:
-                refusal = _wrong_network(event.currency, known.currency, network)
-            else:
-                address, refusal = _normalised(known.currency, network, event.address)
+            currency, key, own = known
+            if isinstance(event, OrderStatusChanged) and event.amount is not None:
+                decimals = len(event.amount.partition(".")[2])
+                if decimals > currency.decimals and status in FINAL:
+                    dropped_fields += 1
+                elif decimals > currency.decimals:
+                    message = f"amount: has {decimals} decimals, {code} has {currency.decimals} at most"
+                    refusal = Refusal(Reason.INVALID_EVENT, message)
+            if refusal is None and (record.key != key or not own):
+                refusal = self._misplaced(code, record.key)
+            elif refusal is None and status not in FINAL:
+                network = event.network
+                new = status is None or status == "pending"
+                if network is None and new:
+                    network = currency.only_network
+                if network not in currency.networks and (network is not None or new):
+                    refusal = _wrong_network(code, currency, network)
+                elif status == "pending" and isinstance(event, OrderStatusChanged):
+                    refusal = _check_limits(code, currency, event.amount or "")
+                    given = event.expires_at
+                    expires_at = at + self._expiry if given is None else given.astimezone(UTC)
+                elif not isinstance(event, OrderStatusChanged) and network is not None:
+                    address, refusal = _normalised(currency, network, event.address)
         if refusal is not None:
             return self._refused(record, at, refusal, dropped_fields)
         return Entry(
@@ -133,11 +129,9 @@ class Reader:
             value=record.value,
         )
 
-    def _check_unknown(self, event: Event, key: bytes | None) -> Refusal | None:
+    def _check_unknown(self, code: str, key: bytes | None, status: str | None) -> Refusal | None:
         """The catalogue has no such currency. An order that is known from before may still go on, in its place."""
-        code = event.currency
-        goes_on = isinstance(event, OrderStatusChanged) and event.status != "pending"
-        if not goes_on or key != code.encode():
+        if status is None or status == "pending" or key != code.encode():
             return Refusal(Reason.UNKNOWN_CURRENCY, f"the catalogue has no currency {code}")
         if partition_of(key, self._partition_count) != self._partition:
             return self._misplaced(code, key)
@@ -151,17 +145,6 @@ class Reader:
             Reason.WRONG_PARTITION,
             f"the key {code} belongs to partition {right} (murmur2, as the Java client's default partitioner)",
         )
-
-
-def _fits(amount: str, decimals: int) -> bool:
-    point = amount.find(".")
-    return point < 0 or len(amount) - point - 1 <= decimals
-
-
-def _too_fine(amount: str, code: str, decimals: int) -> Refusal:
-    found = len(amount.partition(".")[2])
-    message = f"amount: has {found} decimals, {code} has {decimals} at most"
-    return Refusal(Reason.INVALID_EVENT, message)
 
 
 def _wrong_network(code: str, currency: Currency, network: str | None) -> Refusal:
