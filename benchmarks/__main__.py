@@ -26,29 +26,23 @@ FOLDER = Path("docs", "performance")
 PAGE = Path("docs", "performance.md")
 
 
-async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path) -> int:
-    """Measure, tell, and write down."""
+async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path, page: Path | None) -> int:
+    """Measure, tell, and write down; the table also into the page, where one is given."""
     async with servers() as bench:
         results = Results(await describe(bench), asdict(plan), [entry.row for entry in entries])
         able = [(row, contender) for row, contender in entries if contender is not None and row.why_not is None]
         await measure(bench, plan, able, results)
     results.write(json)
     written = [json, *plot(results, plots)]
-    if is_whole(plan, entries, json):
-        put_table(results, PAGE)
-        written.append(PAGE)
+    if page is not None:
+        put_table(results, page)
+        written.append(page)
     console = Console()
     print_table(results, console if console.is_terminal else Console(width=WIDTH))
     print(f"Written: {', '.join(map(str, written))}")
     wrong = any(row.wrongs for row in results.contenders if row.name == "walletq")
     wrong = wrong or any(isinstance(one, Failed) or one.drain.wrong for one in results.scales)
     return 1 if wrong or any(isinstance(one, Failed) for one in results.floors) else 0
-
-
-def is_whole(plan: Plan, entries: Sequence[Entry], json: Path) -> bool:
-    """Whether the run is one for the page: nothing is left out, and its figures go beside it."""
-    all_measured = tuple(plan.measurements) == MEASUREMENTS and len(entries) == len(roster(None))
-    return all_measured and json.parent == FOLDER
 
 
 def main() -> int:
@@ -77,7 +71,9 @@ def main() -> int:
         seconds=wanted.seconds,
         measurements=(wanted.only,) if wanted.only else MEASUREMENTS,
     )
-    code = asyncio.run(until_interrupted(run(plan, entries, wanted.json, wanted.plots)))
+    whole = wanted.contenders is None and wanted.only is None and wanted.json.parent == FOLDER
+    work = run(plan, entries, wanted.json, wanted.plots, PAGE if whole else None)
+    code = asyncio.run(until_interrupted(work))
     return 1 if code is None else code
 
 

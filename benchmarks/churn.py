@@ -18,11 +18,9 @@ import asyncpg
 
 from benchmarks.contenders import Run
 from benchmarks.contenders.walletq import Walletq, settings_of
-from benchmarks.course import WARM_UP_EVENTS, WARM_UPS
-from benchmarks.drain import drain
-from benchmarks.log import make_log
+from benchmarks.course import warm_up
 from benchmarks.meters import memory
-from benchmarks.progress import done
+from benchmarks.progress import PUBLISHED, counted, done
 from benchmarks.publisher import publish, publish_on_schedule
 from benchmarks.queues import Traffic, shipped_pools
 from benchmarks.replay import replay
@@ -41,7 +39,6 @@ MINUTES_BETWEEN = 5
 SEED = 7
 
 APPLIED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM partitions"
-PUBLISHED = "SELECT coalesce(sum(published_offset), 0)::bigint FROM partitions"
 SIZES = """
 SELECT relname AS name, pg_relation_size(oid) / 1e6 AS mb FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i') AND pg_relation_size(oid) > 0
@@ -64,17 +61,17 @@ class Churn:
         """Fill the queues."""
         await self._publish(self._traffic.fill())
         async with Walletq().running(self._run) as pids:
-            await self._applied(pids)
+            await self._drained(pids)
 
     async def backlog(self, minute: int) -> Mapping[str, Any]:
         """Drain a backlog, and look at the tables."""
+        before = self._sent
         await self._publish(self._traffic.take(BACKLOG))
         await self._bench.settle()
         async with Walletq().running(self._run) as pids:
-            before = await self._connection.fetchval(APPLIED)
             await done(partial(self._connection.fetchval, APPLIED), before + 1, pids, what="offsets")
             first, began = await self._connection.fetchval(APPLIED), time.monotonic()
-            await self._applied(pids)
+            await self._drained(pids)
             seconds = time.monotonic() - began
             peak_mb = sum(one.peak_mb or one.final_mb for one in memory(pids))
         return {
@@ -96,15 +93,14 @@ class Churn:
             sender.go()
             await sender.said()
             await sender.said()
-            await self._applied(pids)
+            await self._drained(pids)
 
     async def _publish(self, messages: Sequence[Message]) -> None:
         await asyncio.to_thread(publish, self._run.bootstrap_servers, self._run.orders, messages)
         self._sent += len(messages)
 
-    async def _applied(self, pids: Sequence[int]) -> None:
-        for progress in (APPLIED, PUBLISHED):
-            await done(partial(self._connection.fetchval, progress), self._sent, pids, what="offsets")
+    async def _drained(self, pids: Sequence[int]) -> None:
+        await counted(self._run.database_url, PUBLISHED, self._sent, pids, what="offsets")
 
     async def _pages(self, name: str) -> int:
         """How many pages the read of 1,000 rows of each pool looks at."""
@@ -117,8 +113,7 @@ class Churn:
 async def main(minutes: int) -> Mapping[str, Any]:
     """Run it, and return its figures."""
     async with servers() as bench:
-        for _ in range(WARM_UPS):
-            await drain(bench, Walletq(), await asyncio.to_thread(make_log, SEED, WARM_UP_EVENTS))
+        await warm_up(bench, SEED)
         async with bench.run("churn") as run:
             await Walletq().prepare(run)
             connection = await connect(run.database_url, application="benchmark", parameters=PARAMETERS)

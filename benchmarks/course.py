@@ -15,8 +15,8 @@ from benchmarks.load import PRELUDE
 from benchmarks.log import Log, make_log
 from benchmarks.progress import Stalled, Wrong
 from benchmarks.restart import RATE, SCHEDULE_SECONDS, restart, takeover
-from benchmarks.results import Failed, Latency, Results, Row
-from benchmarks.scale import Sizes, scales
+from benchmarks.results import Drain, Failed, Latency, Results, Row, Scale
+from benchmarks.scale import kinds
 from benchmarks.servers import Bench
 
 Measurement = Literal["drain", "latency", "restart", "scale"]
@@ -52,8 +52,7 @@ class Plan:
 
 async def measure(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
     """Fill the rows of those that can run, and the floors. What fails for one says so, and the others go on."""
-    for _ in range(WARM_UPS):
-        await _tried("warming up", drain(bench, Walletq(), await _log(plan, min(WARM_UP_EVENTS, plan.events))))
+    await _tried("warming up", warm_up(bench, plan.seed, min(WARM_UP_EVENTS, plan.events)))
     if "drain" in plan.measurements:
         await _drains(bench, plan, running, results)
     if "latency" in plan.measurements:
@@ -62,6 +61,17 @@ async def measure(bench: Bench, plan: Plan, running: Running, results: Results) 
         await _restarts(bench, plan, running)
     if "scale" in plan.measurements and any(isinstance(contender, Walletq) for _, contender in running):
         await _scales(bench, plan, results)
+
+
+async def warm_up(bench: Bench, seed: int, events: int = WARM_UP_EVENTS) -> None:
+    """Let walletq drain a log, again and again.
+
+    Raises:
+        Wrong, Stalled: it does not come to its end.
+    """
+    log = await asyncio.to_thread(make_log, seed, events)
+    for _ in range(WARM_UPS):
+        await drain(bench, Walletq(), log)
 
 
 async def _drains(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
@@ -97,12 +107,16 @@ async def _restarts(bench: Bench, plan: Plan, running: Running) -> None:
 
 
 async def _scales(bench: Bench, plan: Plan, results: Results) -> None:
-    measured = scales(bench, plan.events, plan.seed, await _log(plan, plan.events), Sizes())
-    while not isinstance(one := await _tried("scale", anext(measured, None)), Failed):
-        if one is None:
-            return
-        results.scales.append(one)
-    results.scales.append(one)
+    for sizes in kinds(bench, plan.events, plan.seed, await _log(plan, plan.events)):
+        first: tuple[str, Drain] | None = None
+        for size in sizes:
+            drained = await _tried(f"scale: {size.name}", size.drain())
+            if isinstance(drained, Failed):
+                results.scales.append(drained)
+                continue
+            first = first or (size.name, drained)
+            ratio = drained.events_per_second / first[1].events_per_second
+            results.scales.append(Scale(size.name, first[0], ratio, drained))
 
 
 async def _log(plan: Plan, events: int) -> Log:

@@ -36,7 +36,8 @@ async def drain(bench: Bench, contender: Contender, log: Log, *, begin: int = 0,
     Raises:
         Wrong, Stalled: it does not come to its end.
     """
-    before = len(log.up_to(begin))
+    earlier = log.up_to(begin)
+    before, events = len(earlier), len(log.messages) - begin
     async with bench.run(contender.name) as run:
         await contender.prepare(run)
         if fill is not None:
@@ -63,10 +64,9 @@ async def drain(bench: Bench, contender: Contender, log: Log, *, begin: int = 0,
                 memory, kafka_memory = meters.memory(pids), meters.memory([bench.pids["kafka"]])
                 await asyncio.sleep(QUIET_SECONDS)
             arrivals = await observer.end()
-    events = len(log.messages) - begin
     used = {name: (last[name] - first[name]) / events * 1e6 for name in roots}
     return Drain(
-        **_speed(log, arrivals, started, begin),
+        **_speed(log, arrivals, started, events, earlier),
         cpu_us_per_event=used["contender"],
         cpu_us_per_event_with_start=last["contender"] / events * 1e6,
         servers_cpu_us_per_event={name: used[name] for name in bench.pids},
@@ -77,10 +77,10 @@ async def drain(bench: Bench, contender: Contender, log: Log, *, begin: int = 0,
     )
 
 
-def _speed(log: Log, arrivals: Sequence[Arrival], started: int, begin: int) -> dict[str, Any]:
+def _speed(
+    log: Log, arrivals: Sequence[Arrival], started: int, events: int, earlier: frozenset[bytes]
+) -> dict[str, Any]:
     verdict = check((arrival.value for arrival in arrivals), log.assigned)
-    events = len(log.messages) - begin
-    earlier = log.up_to(begin)
     came = sorted(at for key, at in first_arrivals(arrivals).items() if key not in earlier)
 
     def at(share: float) -> int:

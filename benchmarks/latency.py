@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import asyncpg
 from pydantic import SecretStr
 
 from benchmarks import meters
@@ -15,7 +14,7 @@ from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, p
 from benchmarks.load import PRELUDE, Load, loading
 from benchmarks.log import Log
 from benchmarks.mail_sink import accept_mails
-from benchmarks.progress import Stalled, Wrong, done
+from benchmarks.progress import Stalled, Wrong, counted
 from benchmarks.results import Latency
 from benchmarks.servers import Bench
 from benchmarks.worker import working
@@ -102,11 +101,7 @@ async def _course(
 
 async def _mails_ended(run: Run, count: int, pids: Sequence[int]) -> None:
     """Wait until so many deliveries have ended, in whichever way."""
-    connection = await asyncpg.connect(run.database_url)
-    try:
-        await done(lambda: connection.fetchval(ENDED_MAILS), count, pids, what="deliveries")
-    finally:
-        await connection.close()
+    await counted(run.database_url, ENDED_MAILS, count, pids, what="deliveries")
 
 
 def _result(load: Load, course: _Course, notified: Sequence[Arrival], arrived: Sequence[Arrival]) -> Latency:

@@ -4,11 +4,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import asyncpg
+
 from benchmarks import meters
 from benchmarks.check import check
 from benchmarks.delays import Arrival
 from benchmarks.log import Log
 from benchmarks.worker import Worker
+
+PUBLISHED = "SELECT coalesce(sum(published_offset), 0)::bigint FROM partitions"
+"How many records walletq has applied, and published what they led to; for `counted`, in a log without gaps."
 
 LOOK_SECONDS = 0.02
 STALL_SECONDS = 60.0
@@ -51,6 +56,19 @@ async def seen(observer: Worker, count: int, pids: Sequence[int], patience: floa
         return observer.board.count
 
     await done(arrived, count, pids, patience, what="notifications")
+
+
+async def counted(database_url: str, query: str, count: int, pids: Sequence[int], *, what: str) -> None:
+    """Wait until the database counts so many.
+
+    Raises:
+        Stalled: as `done`.
+    """
+    connection = await asyncpg.connect(database_url)
+    try:
+        await done(lambda: connection.fetchval(query), count, pids, what=what)
+    finally:
+        await connection.close()
 
 
 async def done(

@@ -12,21 +12,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from benchmarks.contenders.walletq import Walletq, settings_of
 from benchmarks.meters import memory
-from benchmarks.progress import done
+from benchmarks.progress import PUBLISHED, counted
 from benchmarks.publisher import publish
 from benchmarks.servers import servers
 from operations.up import WALLETQ, environment
 from schemas.settings import Settings
 from tests.traffic import lifecycle
-
-PUBLISHED = "SELECT coalesce(sum(published_offset), 0)::bigint FROM partitions"
 
 # What is changed by hand, and what the replay must then say of it.
 CHANGES = {
@@ -56,7 +53,7 @@ async def main(events: int) -> dict[str, Any]:
         await Walletq().prepare(run)
         ends = await asyncio.to_thread(publish, run.bootstrap_servers, run.orders, lifecycle(7, events))
         async with Walletq().running(run) as pids:
-            await _drained(settings, ends, pids)
+            await counted(run.database_url, PUBLISHED, sum(ends.values()), pids, what="offsets")
         before = await replay(settings)
         await _change(settings)
         after = await replay(settings)
@@ -75,19 +72,6 @@ async def main(events: int) -> dict[str, Any]:
             "swapped_wallets": differing["wallets"]["columns"].get("order_id") == 2,
         },
     }
-
-
-async def _drained(settings: Settings, ends: dict[int, int], pids: Sequence[int]) -> None:
-    """Wait until everything is applied and published.
-
-    Raises:
-        Stalled: the allocator has ended, or does nothing any more.
-    """
-    connection = await asyncpg.connect(settings.need_database())
-    try:
-        await done(lambda: connection.fetchval(PUBLISHED), sum(ends.values()), pids, what="offsets")
-    finally:
-        await connection.close()
 
 
 async def _change(settings: Settings) -> None:

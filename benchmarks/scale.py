@@ -2,9 +2,10 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 
@@ -12,8 +13,8 @@ from benchmarks.contenders import Run
 from benchmarks.contenders.walletq import Walletq
 from benchmarks.drain import drain
 from benchmarks.log import Log
-from benchmarks.queues import Queues, pools_of, queues, shipped_pools, write_catalogue
-from benchmarks.results import Drain, Scale
+from benchmarks.queues import pools_of, queues, shipped_pools, write_catalogue
+from benchmarks.results import Drain
 from benchmarks.servers import Bench
 
 FILL = """
@@ -34,68 +35,55 @@ FROM orders WHERE order_id LIKE 'ended-%';
 """
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Which sizes are measured. The first of each is what the others are compared with.
-
-    Attributes:
-        waiting: orders in the queues of the shipped catalogue's six pools.
-        currencies: of one network each; with 1,000 waiting orders in all.
-        ended: orders and assignments in the tables, beside the lifecycle that is drained; 0 comes first.
-    """
-
-    waiting: tuple[int, ...] = (1_000, 100_000, 1_000_000)
-    currencies: tuple[int, ...] = (4, 1, 100)
-    ended: tuple[int, ...] = (0, 10_000_000)
+WAITING = (1_000, 100_000, 1_000_000)
+"Orders in the queues of the shipped catalogue's six pools."
+CURRENCIES = (4, 1, 100)
+"Of one network each, with as many waiting orders in all as the first of WAITING."
+ENDED = (0, 10_000_000)
+"Orders, with an assignment each, in the tables beside the lifecycle that is drained."
 
 
-async def scales(bench: Bench, events: int, seed: int, lifecycle: Log, sizes: Sizes) -> AsyncIterator[Scale]:
-    """One after the other.
+class Size(NamedTuple):
+    """A size of the state, and the drain with it."""
 
-    Raises:
-        Wrong, Stalled: walletq does not come to its end.
-    """
-    group: list[tuple[str, Drain]] = []
-
-    def scale(name: str, drained: Drain) -> Scale:
-        group.append((name, drained))
-        beside, base = group[0]
-        return Scale(name, beside, drained.events_per_second / base.events_per_second, drained)
-
-    for waiting in sizes.waiting:
-        made = await asyncio.to_thread(queues, shipped_pools(), waiting=waiting, events=events, seed=seed)
-        yield scale(f"{waiting:,} waiting orders", await _through(bench, made))
-    group.clear()
-    for currencies in sizes.currencies:
-        pools = pools_of(currencies)
-        made = await asyncio.to_thread(queues, pools, waiting=1_000, events=events, seed=seed)
-        with tempfile.TemporaryDirectory(prefix="walletq-bench-") as folder:
-            catalogue = write_catalogue(pools, Path(folder, "catalogue.toml"))
-            yield scale(_plural(currencies, "currency", "currencies"), await _through(bench, made, catalogue))
-    group.clear()
-    for ended in sizes.ended:
-
-        async def fill(run: Run, ended: int = ended) -> None:
-            await _fill(run, ended)
-
-        drained = await drain(bench, Walletq(), lifecycle, fill=fill)
-        yield scale(f"{ended:,} ended orders", drained)
+    name: str
+    drain: Callable[[], Awaitable[Drain]]
 
 
-async def _through(bench: Bench, made: Queues, catalogue: Path | None = None) -> Drain:
-    return await drain(bench, Walletq(catalogue), made.log, begin=made.begin)
+def kinds(bench: Bench, events: int, seed: int, lifecycle: Log) -> Sequence[Sequence[Size]]:
+    """What is measured: of each kind the same traffic with several sizes; the others are compared with the first."""
+    return (
+        [Size(f"{count:,} waiting orders", partial(_waiting, bench, events, seed, count)) for count in WAITING],
+        [
+            Size(f"{count:,} {'currency' if count == 1 else 'currencies'}", partial(_of, bench, events, seed, count))
+            for count in CURRENCIES
+        ],
+        [Size(f"{count:,} ended orders", partial(_ended, bench, lifecycle, count)) for count in ENDED],
+    )
 
 
-async def _fill(run: Run, ended: int) -> None:
+async def _waiting(bench: Bench, events: int, seed: int, waiting: int) -> Drain:
+    made = await asyncio.to_thread(queues, shipped_pools(), waiting=waiting, events=events, seed=seed)
+    return await drain(bench, Walletq(), made.log, begin=made.begin)
+
+
+async def _of(bench: Bench, events: int, seed: int, currencies: int) -> Drain:
+    pools = pools_of(currencies)
+    made = await asyncio.to_thread(queues, pools, waiting=WAITING[0], events=events, seed=seed)
+    with tempfile.TemporaryDirectory(prefix="walletq-bench-") as folder:
+        catalogue = write_catalogue(pools, Path(folder, "catalogue.toml"))
+        return await drain(bench, Walletq(catalogue), made.log, begin=made.begin)
+
+
+async def _ended(bench: Bench, lifecycle: Log, ended: int) -> Drain:
+    return await drain(bench, Walletq(), lifecycle, fill=partial(_fill, ended) if ended else None)
+
+
+async def _fill(ended: int, run: Run) -> None:
     connection = await asyncpg.connect(run.database_url)
     try:
-        if ended:
-            await connection.execute(FILL, ended)
-            await connection.execute(FILL_ASSIGNMENTS)
-            await connection.execute("VACUUM (ANALYZE) orders, assignments")
+        await connection.execute(FILL, ended)
+        await connection.execute(FILL_ASSIGNMENTS)
+        await connection.execute("VACUUM (ANALYZE) orders, assignments")
     finally:
         await connection.close()
-
-
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

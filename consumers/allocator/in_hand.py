@@ -16,11 +16,6 @@ class InHand:
         self._count = 0
         self._given_back = asyncio.Event()
 
-    @property
-    def is_full(self) -> bool:
-        """Nobody should fetch ahead."""
-        return self._count >= self._most
-
     def room(self, holding: int) -> int:
         """How many records somebody may take who holds so many already; none, where it is below 1."""
         room = self._most - self._count

@@ -163,7 +163,7 @@ class Owner:
     async def _read_next(self) -> list[Entry]:
         """The next records, as soon as there are some: as many as have come, and as there is room for."""
         while True:
-            while self._holding and self._in_hand.is_full:
+            while self._in_hand.room(self._holding) < 1:
                 await self._in_hand.change()
             if records := list(await self._source.fetch(1, FETCH_SECONDS)):
                 if (more := min(self._batch_records, self._in_hand.room(self._holding)) - 1) > 0:

@@ -34,7 +34,7 @@ async def test_an_owner_that_is_held_up_takes_no_more_and_stops_no_other(
             async with database.transaction():
                 await database.execute(HOLD_UP, names(settings).orders, held.partition)
                 held.append(*(pending(f"u-{number}") for number in range(RECORDS)))
-                await until(lambda: in_hand.is_full)
+                await until(lambda: in_hand.room(holding=1) < 1)
                 other.append(*(pending(f"b-{number}", "BTC") for number in range(RECORDS)))
                 await until(lambda: free.next_offset == RECORDS, what="the other partition to be done")
                 assert held_up.next_offset == 0
@@ -56,7 +56,7 @@ async def test_records_in_hand_at_the_loss_of_the_place_are_given_back(
             async with database.transaction():
                 await database.execute(HOLD_UP, names(settings).orders, log.partition)
                 log.append(*(pending(f"ord-{number}") for number in range(RECORDS)))
-                await until(lambda: in_hand.is_full)
+                await until(lambda: in_hand.room(holding=1) < 1)
                 await until(lambda: database.fetchval(terminate), what="the owner to wait for the lock")
                 await until(lambda: in_hand.room(holding=1) == MOST, what="everything to be given back")
             await until(lambda: owner.next_offset == RECORDS, what="all of it to be done after all")
