@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -413,8 +414,13 @@ class SimulatedSession:
             self._check_open()
             return await work()
 
+        def reached(late: Callable[[], Work[object]]) -> Work[object]:
+            self._check_open()
+            return late()
+
         self._calls += 1
-        result = await self._process.call(name, answered, late=late, error=self._broken)
+        after = None if late is None else partial(reached, late)
+        result = await self._process.call(name, answered, late=after, error=self._broken)
         self._check_open()
         if self._transaction is not None:
             asyncio.get_running_loop().call_later(IDLE_IN_TRANSACTION_MS / 1000, self._end_idle, self._calls)

@@ -1,5 +1,6 @@
 """The allocator under thousands of seeded schedules; and the simulation itself: it repeats, finds, and shortens."""
 
+import json
 import random
 from collections.abc import Iterator
 
@@ -43,6 +44,24 @@ def test_every_call_of_the_allocator_can_go_wrong_and_is_reached() -> None:
         if " calls " in line
     }
     assert calls == set(CALLS)
+
+
+def test_a_call_never_reaches_the_server_whose_session_ended_while_the_process_was_stopped() -> None:
+    """The commit is to come late, the process stops before it, and the session is gone when it goes on."""
+    plan = {
+        "seed": 3_002_792,
+        "members": 3,
+        "catalogue": 0,
+        "batch_records": 2,
+        "log": [
+            [0.0046, "final", 4, 0, 3, 1_000],
+            [0.2358, "pending", 7, 1, 0, 1_000],
+            [0.0154, "add", 5, 0, 4, 3_600_000],
+        ],
+        "faults": [["commit", 2, "late", 16.522]],
+        "moves": [[0.281, "pause", 0, 11.236, 1], [3.4, "cut", 0, 2.113, 1]],
+    }
+    assert play(plan_of_json(json.dumps(plan))).violation is None
 
 
 def test_the_same_plan_takes_the_same_steps() -> None:
