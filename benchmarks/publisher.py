@@ -39,7 +39,7 @@ def publish_on_schedule(
     Each has its time, whether those before it have been acknowledged or not: an open load. It says when the first is
     due (nanoseconds of the monotonic clock), and at the end by how many nanoseconds each was late.
     """
-    sending = _Sending(bootstrap_servers, topic, linger_ms=0)
+    sending = _Sending(bootstrap_servers, topic, linger_ms=0 if rate < 1_000 else 1)
     for message in prelude:
         sending.send(message)
     sending.flush()

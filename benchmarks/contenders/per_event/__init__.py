@@ -1,9 +1,10 @@
 """A consumer that handles one event in one PostgreSQL transaction, on FastStream and asyncpg.
 
-It is written with the care of a team that runs it: a worker for each partition, so that currencies go side by side and
-each keeps its order; validation from bytes in the decoder, without dependency injection for each message; kept sessions
-with prepared statements; partial indexes for the heads of queue and free list; offsets committed once a second, since
-an event that comes again has no effect; an outbox with a relay in the same process, woken by the handler.
+Once with one worker, which is FastStream's default and what its users begin with, and once as a team has it that has
+tuned it: a worker for each partition, so that currencies go side by side and each keeps its order. Both have validation
+from bytes in the decoder, without dependency injection for each message; kept sessions with prepared statements;
+partial indexes for the heads of queue and free list; offsets committed once a second, since an event that comes again
+has no effect; an outbox with a relay in the same process, woken by the handler.
 
 What it promises in a crash: an event's changes and its notification are committed together or not at all; events come
 again without an effect, notifications as they were. What it does not promise:
@@ -31,6 +32,7 @@ import asyncpg
 
 from benchmarks.contenders import Run
 from embedded.child import Child
+from schemas.topics import PARTITIONS
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -38,7 +40,9 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 class PerEvent:
     """One process, all partitions."""
 
-    name = "FastStream, a transaction per event"
+    def __init__(self, name: str, workers: int) -> None:
+        self.name = name
+        self._workers = workers
 
     def why_not(self) -> str | None:
         """Where FastStream is missing, how to install it."""
@@ -54,24 +58,27 @@ class PerEvent:
 
     def running(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """The consumer, whose log is in the run's folder."""
-        return _consumer(run, "per-event-1")
+        return _consumer(run, "per-event-1", self._workers)
 
     def standby(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """A second consumer."""
-        return _consumer(run, "per-event-2")
+        return _consumer(run, "per-event-2", self._workers)
 
     def versions(self) -> Mapping[str, str]:
         """The framework, the drivers and the event loop."""
         return {name: version(name) for name in ("faststream", "aiokafka", "asyncpg", "pydantic", "uvloop")}
 
 
-CONTENDERS = (PerEvent(),)
+CONTENDERS = (
+    PerEvent("FastStream, a transaction per event", 1),
+    PerEvent(f"FastStream with {PARTITIONS} workers", PARTITIONS),
+)
 
 
 @asynccontextmanager
-async def _consumer(run: Run, name: str) -> AsyncIterator[Sequence[int]]:
+async def _consumer(run: Run, name: str, workers: int) -> AsyncIterator[Sequence[int]]:
     where = (run.bootstrap_servers, run.orders, run.notifications, run.database_url)
-    child = Child(name, [sys.executable, "-m", f"{__name__}.app", *where], log=run.folder / f"{name}.log")
+    child = Child(name, [sys.executable, "-m", f"{__name__}.app", *where, str(workers)], log=run.folder / f"{name}.log")
     try:
         yield [child.pid]
     finally:

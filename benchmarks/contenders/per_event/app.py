@@ -1,4 +1,4 @@
-"""The program: `python -m benchmarks.contenders.per_event.app BOOTSTRAP_SERVERS ORDERS NOTIFICATIONS DATABASE_URL`."""
+"""The program: `python -m benchmarks.contenders.per_event.app BOOTSTRAP ORDERS NOTIFICATIONS DATABASE_URL WORKERS`."""
 
 import asyncio
 import logging
@@ -13,14 +13,11 @@ from benchmarks.contenders.per_event.allocation import Allocation
 from benchmarks.contenders.per_event.handler import Handler, read
 from benchmarks.contenders.per_event.relay import Relay
 from schemas.catalogue import read_catalogue
-from schemas.topics import PARTITIONS
-
-CONNECTIONS = PARTITIONS + 1
-"One for each partition, and one for the relay."
 
 
-async def main(bootstrap_servers: str, orders: str, notifications: str, database_url: str) -> None:
+async def main(bootstrap_servers: str, orders: str, notifications: str, database_url: str, workers: str) -> None:
     """Run until SIGTERM."""
+    connections = int(workers) + 1  # one for the relay
     broker = KafkaBroker(
         bootstrap_servers,
         enable_idempotence=True,
@@ -30,7 +27,7 @@ async def main(bootstrap_servers: str, orders: str, notifications: str, database
         log_level=logging.DEBUG,  # of the two lines about each event; errors are logged as errors
     )
     async with (
-        asyncpg.create_pool(database_url, min_size=CONNECTIONS, max_size=CONNECTIONS, reset=_keep_session) as pool,
+        asyncpg.create_pool(database_url, min_size=connections, max_size=connections, reset=_keep_session) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         relay = Relay(pool, broker, notifications)
@@ -38,7 +35,7 @@ async def main(bootstrap_servers: str, orders: str, notifications: str, database
             orders,
             group_id=f"{orders}.per-event",
             auto_offset_reset="earliest",
-            max_workers=PARTITIONS,  # a worker has a partition, and a fetch of its own that holds up no other
+            max_workers=int(workers),  # each has partitions of its own, and a fetch that holds up no other
             ack_policy=AckPolicy.MANUAL,
             decoder=read,
         )
