@@ -79,8 +79,8 @@ class Churn:
             "events": self._sent,
             "events_per_second": round((self._sent - first) / seconds),
             "peak_mb": round(peak_mb),
-            "pages_of_first_free": await self._pages("first_free"),
-            "pages_of_first_waiting": await self._pages("first_waiting"),
+            "pages_of_first_free": await self._pages(free=1_000),
+            "pages_of_first_waiting": await self._pages(waiting=1_000),
             "mb": {row["name"]: round(float(row["mb"]), 1) for row in await self._connection.fetch(SIZES)},
         }
 
@@ -102,10 +102,13 @@ class Churn:
     async def _drained(self, pids: Sequence[int]) -> None:
         await counted(self._run.database_url, PUBLISHED, self._sent, pids, what="offsets")
 
-    async def _pages(self, name: str) -> int:
-        """How many pages the read of 1,000 rows of each pool looks at."""
-        wanted = [(pool.currency, pool.network, 1_000) for pool in shipped_pools()]
-        plan = await self._connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {SQL[name]}", *columns(wanted))
+    async def _pages(self, *, free: int = 0, waiting: int = 0) -> int:
+        """How many pages the read of so many free wallets and waiting orders of each pool looks at."""
+        pools = [columns((pool.currency, pool.network, many) for pool in shipped_pools()) for many in (free, waiting)]
+        named = ["{}"] * 6
+        plan = await self._connection.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {SQL['gather']}", "", 0, *named, *pools[0], *pools[1]
+        )
         root = json.loads(plan)[0]["Plan"]
         return int(root["Shared Hit Blocks"] + root["Shared Read Blocks"])
 

@@ -127,8 +127,7 @@ async def write(settings: Settings, size: int) -> tuple[int, float, float]:
         await stores[partition].take_place(PARTITIONS, cluster_id)
     wall, cpu = time.perf_counter(), time.process_time()
     for partition, batch, changes in decided:
-        async with stores[partition].transaction():
-            await stores[partition].apply(batch, changes, batch.start)
+        await stores[partition].apply(batch, changes, batch.start)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     session.terminate()
     return sum(len(one.batch.entries) for one in decided), seconds, cpu_seconds

@@ -17,7 +17,7 @@ def columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Rows as columns, an array literal for each.
 
     Args:
-        rows: of one length each; None, bool, int, str, aware datetime or UUID.
+        rows: of one length each; None, bool, int, str, bytes, aware datetime or UUID.
     """
     return map(array, zip(*rows, strict=True))
 
@@ -37,6 +37,10 @@ def _text(value: str) -> str:
     return f'"{value}"'
 
 
+def _bytes(value: bytes) -> str:
+    return f'"\\\\x{value.hex()}"'
+
+
 def _null(_value: None) -> str:
     return "NULL"
 
@@ -46,6 +50,7 @@ _LITERALS: dict[type, Callable[[Any], str]] = {
     bool: str,
     int: str,
     str: _text,
+    bytes: _bytes,
     datetime: lambda value: f'"{value.isoformat()}"',
     UUID: str,
     asyncpg.pgproto.pgproto.UUID: str,

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
 
 from consumers.allocator.reading import partition_of
 from consumers.allocator.state import KeptDeadLetter, Notification
@@ -24,16 +23,26 @@ class Message(NamedTuple):
     headers: Headers
 
 
+class _Waiting(NamedTuple):
+    """What somebody wants to have published."""
+
+    messages: list[Message]
+    acknowledged: asyncio.Future[None]
+
+
 class Outbox:
-    """Publishes through one idempotent producer, which the partitions of a process share."""
+    """Publishes through one idempotent producer, which the partitions of a process share.
+
+    The producer has one request at a time on its way to a broker, with one batch for each partition in it. So what
+    comes meanwhile, from whichever partition, goes out together behind it.
+    """
 
     def __init__(self, client_options: dict[str, Any], names: Names) -> None:
         self._client_options = client_options
         self._names = names
         self._producer: AIOKafkaProducer | None = None
-        self._given_up = asyncio.Event()
-        "Of the present producer: a publish on it has failed, and nothing that it holds is sent any more."
-        self._starting = asyncio.Lock()
+        self._waiting: list[_Waiting] = []
+        self._sending: asyncio.Task[None] | None = None
 
     async def publish(self, partition: int, kept: Iterable[Notification | KeptDeadLetter]) -> None:
         """Publish in this order, and wait until the brokers have acknowledged everything.
@@ -52,50 +61,63 @@ class Outbox:
         ]
         if not messages:
             return
-        producer, given_up = await self._started()
-        try:
-            await _unless(given_up, _send(producer, messages))
-        except BaseException:
-            # After a failure a producer's sequence may have a hole: the next publish begins with a new one. A producer
-            # that is stopped forgets who waits for it, so the other partitions are told.
-            if self._producer is producer:
-                self._producer = None
-                given_up.set()
-                await asyncio.shield(_stop(producer))
-            raise
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(messages, acknowledged))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_on())
+        await acknowledged
 
     async def close(self) -> None:
         """Stop the producer."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+        await self._give_up()
+
+    async def _send_on(self) -> None:
+        """Send until nothing waits any more."""
+        try:
+            while self._waiting:
+                together, self._waiting = [one for one in self._waiting if not one.acknowledged.done()], []
+                error = await self._send_together([message for one in together for message in one.messages])
+                for one in together:
+                    if one.acknowledged.done():  # who waited for it has gone
+                        continue
+                    if error is None:
+                        one.acknowledged.set_result(None)
+                    else:
+                        one.acknowledged.set_exception(error)
+        finally:
+            self._sending = None
+
+    async def _send_together(self, messages: list[Message]) -> Exception | None:
+        try:
+            await _send(await self._started(), messages)
+        except BaseException as error:
+            # After a failure a producer's sequence may have a hole: the next publish begins with a new one.
+            await asyncio.shield(self._give_up())
+            if isinstance(error, Exception):
+                return error
+            raise
+        return None
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self._client_options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=262_144
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
-
-    async def _started(self) -> tuple[AIOKafkaProducer, asyncio.Event]:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._client_options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=262_144
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer, self._given_up = producer, asyncio.Event()
-            return self._producer, self._given_up
-
-
-async def _unless(given_up: asyncio.Event, sending: Coroutine[Any, Any, None]) -> None:
-    """Wait for what is sent, but not for a producer that is given up meanwhile."""
-    tasks = asyncio.ensure_future(sending), asyncio.ensure_future(given_up.wait())
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[0].done():
-            raise KafkaConnectionError("another publish on the same producer has failed")
-        tasks[0].result()
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
@@ -115,7 +137,8 @@ async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
             batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
     for (topic, partition), batch in open_batches.items():
         sent.append(await producer.send_batch(batch, topic, partition=partition))
-    await asyncio.wait(sent)
+    if sent:
+        await asyncio.wait(sent)
     for acknowledgement in sent:
         acknowledgement.result()
 

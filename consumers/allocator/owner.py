@@ -5,7 +5,6 @@ published while the one behind it is.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -15,7 +14,8 @@ from consumers.allocator.decide import decide
 from consumers.allocator.in_hand import InHand
 from consumers.allocator.ports import Publisher, Source
 from consumers.allocator.publishing import Publishing
-from consumers.allocator.reading import Reader, Record
+from consumers.allocator.read_ahead import ReadAhead
+from consumers.allocator.reading import Reader
 from consumers.allocator.state import Batch, Entry, Reason, Refusal
 from consumers.allocator.store import Store
 from consumers.errors import Fenced, LogDoesNotFit
@@ -30,10 +30,7 @@ log = structlog.get_logger(__name__)
 RETRIED = (Fenced, ServerUnreachable, KafkaError, *AWAY)
 IDLE_SECONDS = 0.1
 "After so long without a record the watermark is noted without a batch."
-FETCH_SECONDS = 1.0
 PATIENCE_SECONDS = 10
-MAX_BATCH_BYTES = 4 * 1024 * 1024
-TURN_SECONDS = 0.005
 
 
 class Owner:
@@ -55,10 +52,10 @@ class Owner:
         self._catalogue = catalogue
         self._batch_records = batch_records
         self._in_hand = in_hand
-        self._holding = 0
-        "How many of the records in hand are its own."
         self._log = log.bind(topic=store.topic, partition=store.partition)
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
+        "There may be something to do."
         self.next_offset: int | None = None
         "The owner's place: the first record that is not yet applied. None until it is taken."
         self._reader = Reader(catalogue, store.partition, 1)
@@ -88,6 +85,7 @@ class Owner:
     def stop(self) -> None:
         """Let `run` return once the batch in hand is applied and published."""
         self._stopping.set()
+        self._woken.set()
 
     async def _own(self) -> None:
         """Process the partition from its place on, until stopped or until the place is lost.
@@ -136,58 +134,29 @@ class Owner:
         check_log_fits(*self._names, place, found)
 
     async def _process_until_stopped(self, publishing: Publishing) -> None:
-        reading, stopping = asyncio.create_task(self._read_next()), asyncio.create_task(self._stopping.wait())
-        try:
+        async with ReadAhead(
+            self._source, self._reader, self._in_hand, batch_records=self._batch_records, on_change=self._woken.set
+        ) as ahead:
             while not self._stopping.is_set():
-                behind = self._noted_offset != self.next_offset
-                await asyncio.wait(
-                    {reading, stopping}, timeout=IDLE_SECONDS if behind else None, return_when=asyncio.FIRST_COMPLETED
-                )
+                self._woken.clear()  # before the look: what comes from here on wakes it again
                 publishing.check()
-                if reading.done():
-                    entries = reading.result()
-                    reading = asyncio.create_task(self._read_next())
-                    for run in _runs(entries):
-                        await self._process(self._batch(run), publishing)
-                        self._give_back(len(run))
-                else:
+                if entries := ahead.take():
+                    await self._process(self._batch(entries), publishing)
+                    ahead.give_back(len(entries))
+                elif self._noted_offset == self.next_offset:
+                    await self._woken.wait()
+                elif not await self._woken_within(IDLE_SECONDS):
                     await self._note(publishing.published_offset)
             await publishing.done()
             await self._note(publishing.published_offset)
-        finally:
-            reading.cancel()
-            stopping.cancel()
-            await asyncio.wait({reading, stopping})
-            self._give_back(self._holding)
 
-    async def _read_next(self) -> list[Entry]:
-        """The next records, as soon as there are some: as many as have come, and as there is room for."""
-        while True:
-            while self._in_hand.room(self._holding) < 1:
-                await self._in_hand.change()
-            if records := list(await self._source.fetch(1, FETCH_SECONDS)):
-                if (more := min(self._batch_records, self._in_hand.room(self._holding)) - 1) > 0:
-                    records += await self._source.fetch(more, 0)
-                self._holding += len(records)
-                self._in_hand.take(len(records))
-                return await self._read(records)
-
-    def _give_back(self, records: int) -> None:
-        self._holding -= records
-        self._in_hand.give_back(records)
-
-    async def _read(self, records: Sequence[Record]) -> list[Entry]:
-        """The records as entries. Records can be made to be slow to read, and other partitions are in the middle of
-        transactions meanwhile: they take turns."""
-        loop = asyncio.get_running_loop()
-        entries = []
-        turn_ends = loop.time() + TURN_SECONDS
-        for record in records:
-            entries.append(self._reader.read(record))
-            if loop.time() > turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = loop.time() + TURN_SECONDS
-        return entries
+    async def _woken_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _batch(self, entries: list[Entry]) -> Batch:
         start = self.next_offset
@@ -201,10 +170,9 @@ class Owner:
     async def _process(self, batch: Batch, publishing: Publishing) -> None:
         published_offset = publishing.published_offset
         try:
-            async with self._store.transaction():
-                state = await self._store.gather(batch.entries)
-                changes = decide(state, batch.entries, self._catalogue, *self._names)
-                dead_letters = await self._store.apply(batch, changes, published_offset)
+            state = await self._store.gather(batch)
+            changes = decide(state, batch.entries, self._catalogue, *self._names)
+            dead_letters = await self._store.apply(batch, changes, published_offset)
         except REFUSED as error:
             await self._halve(batch, error, publishing)
             return
@@ -246,22 +214,6 @@ class Owner:
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self._log.warning("place_lost", attempt=state.attempt_number, error=_name(error))
-
-
-def _runs(entries: list[Entry]) -> list[list[Entry]]:
-    """The entries in runs of a few MB at most: one at least, however large."""
-    if sum(len(entry.value or b"") for entry in entries) <= MAX_BATCH_BYTES:
-        return [entries]
-    runs: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        length = len(entry.value or b"")
-        if runs[-1] and size + length > MAX_BATCH_BYTES:
-            runs.append([])
-            size = 0
-        runs[-1].append(entry)
-        size += length
-    return runs
 
 
 def _name(error: BaseException | None) -> str:

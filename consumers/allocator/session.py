@@ -1,31 +1,25 @@
 """The allocator's session with PostgreSQL: each call one named statement, its rows as the allocator's data."""
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from typing import Any
 
 import asyncpg
 
+from consumers.allocator.needs import Needs
 from consumers.allocator.ports import Connect, Session
 from consumers.allocator.state import (
     Assignment,
-    Counts,
     KeptDeadLetter,
     Notification,
     Order,
-    OrderKey,
-    Pool,
-    Release,
+    State,
+    Step,
     Wallet,
-    WalletKey,
     order_row,
     wallet_row,
 )
 from consumers.places import Place
-from schemas.catalogue import Catalogue
 from storage.arrays import columns
 from storage.database import connect
 from storage.sql import read_queries
@@ -44,8 +38,6 @@ PARAMETERS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-_ORDER_COLUMNS = [field.name for field in fields(Order)]
-_ASSIGNMENT_COLUMNS = ["partition", *Assignment._fields]
 _order_changes = attrgetter(
     "currency",
     "order_id",
@@ -88,21 +80,6 @@ class DatabaseSession:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        transaction = self._connection.transaction(isolation="repeatable_read")
-        await transaction.start()
-        try:
-            yield
-        except (asyncio.CancelledError, asyncio.TimeoutError):
-            # The server may not answer: whoever is to stop cannot wait until it takes a rollback.
-            self._connection.terminate()
-            raise
-        except BaseException:
-            await transaction.rollback()
-            raise
-        await transaction.commit()
-
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
         await self._connection.execute(SQL["open_place"], topic, partition, partition_count, cluster_id)
         row = await self._connection.fetchrow(SQL["take_place"], topic, partition)
@@ -111,64 +88,42 @@ class DatabaseSession:
         catalogue = await self._connection.fetchval(SQL["last_catalogue"], topic, partition)
         return Place._make([*row, catalogue])
 
-    async def advance(
-        self, topic: str, partition: int, start: int, end: int, published_offset: int, counts: Counts
-    ) -> bool:
-        try:
-            moved = await self._connection.fetchval(
-                SQL["advance"], topic, partition, start, end, published_offset, *counts
-            )
-        except asyncpg.SerializationError:  # it has moved since the transaction began
-            return False
-        return moved is not None
-
     async def note_published(self, topic: str, partition: int, published_offset: int) -> None:
         await self._connection.execute(SQL["note_published"], topic, partition, published_offset)
 
-    async def record_catalogue(self, topic: str, partition: int, from_offset: int, catalogue: Catalogue) -> None:
-        await self._connection.execute(
-            SQL["record_catalogue"], topic, partition, from_offset, catalogue.sha256, catalogue.content
+    async def gather(self, topic: str, partition: int, needs: Needs) -> tuple[int, State]:
+        rows = await self._connection.fetch(
+            SQL["gather"],
+            topic,
+            partition,
+            *_columns(((*key, ends) for key, ends in needs.orders.items()), 3),
+            *_columns(needs.wallets, 3),
+            *_columns(((*pool, many) for pool, many in needs.free.items()), 3),
+            *_columns(((*pool, many) for pool, many in needs.waiting.items()), 3),
         )
+        return _state_of(rows)
 
-    async def orders_named(self, keys: Sequence[OrderKey]) -> Sequence[tuple[Order, Wallet | None]]:
-        return [
-            (order := Order(*row[: len(_ORDER_COLUMNS)]), _held_by(order, row))
-            for row in await self._connection.fetch(SQL["orders_named"], *columns(keys))
-        ]
-
-    async def wallets_named(self, keys: Sequence[WalletKey]) -> Sequence[Wallet]:
-        return [Wallet(*row) for row in await self._connection.fetch(SQL["wallets_named"], *columns(keys))]
-
-    async def first_free(self, many: Counter[Pool]) -> Sequence[Wallet]:
-        return [Wallet(*row) for row in await self._connection.fetch(SQL["first_free"], *_pools(many))]
-
-    async def first_waiting(self, many: Counter[Pool]) -> Sequence[Order]:
-        return [Order(*row) for row in await self._connection.fetch(SQL["first_waiting"], *_pools(many))]
-
-    async def insert_orders(self, orders: Sequence[Order]) -> None:
-        await self._connection.copy_records_to_table("orders", records=map(order_row, orders), columns=_ORDER_COLUMNS)
-
-    async def update_orders(self, orders: Sequence[Order]) -> None:
-        await self._connection.execute(SQL["update_orders"], *columns(map(_order_changes, orders)))
-
-    async def insert_wallets(self, wallets: Sequence[Wallet]) -> None:
-        await self._connection.execute(SQL["insert_wallets"], *columns(map(wallet_row, wallets)))
-
-    async def update_wallets(self, wallets: Sequence[Wallet]) -> None:
-        await self._connection.execute(SQL["update_wallets"], *columns(map(wallet_row, wallets)))
-
-    async def close_assignments(self, partition: int, releases: Sequence[Release]) -> None:
-        await self._connection.execute(SQL["close_assignments"], partition, *columns(releases))
-
-    async def insert_assignments(self, partition: int, assignments: Sequence[Assignment]) -> None:
-        await self._connection.copy_records_to_table(
-            "assignments",
-            records=[(partition, *assignment) for assignment in assignments],
-            columns=_ASSIGNMENT_COLUMNS,
+    async def apply(self, topic: str, partition: int, step: Step) -> bool:
+        changes, catalogue = step.changes, step.catalogue
+        moved: bool = await self._connection.fetchval(
+            SQL["apply"],
+            topic,
+            partition,
+            step.start,
+            step.end,
+            step.published_offset,
+            changes.counts,
+            catalogue and catalogue.sha256,
+            catalogue and catalogue.content,
+            list(columns(map(order_row, changes.new_orders))),
+            list(columns(map(_order_changes, changes.changed_orders))),
+            list(columns(map(wallet_row, changes.new_wallets))),
+            list(columns(map(wallet_row, changes.changed_wallets))),
+            list(columns(changes.releases)),
+            list(columns(changes.assignments)),
+            list(columns(step.dead_letters)),
         )
-
-    async def insert_dead_letters(self, topic: str, partition: int, kept: Sequence[KeptDeadLetter]) -> None:
-        await self._connection.execute(SQL["insert_dead_letters"], topic, partition, *zip(*kept, strict=True))
+        return moved
 
     async def unpublished_notifications(
         self, partition: int, start: int, end: int, most: int
@@ -189,21 +144,31 @@ class DatabaseSession:
         self._connection.terminate()
 
 
-def _held_by(order: Order, row: asyncpg.Record) -> Wallet | None:
-    if order.network is None or order.address is None:
-        return None
-    return Wallet(
-        currency=order.currency,
-        network=order.network,
-        address=order.address,
-        status=row["w_status"],
-        added_offset=row["w_added_offset"],
-        order_id=order.order_id,
-        assigned_offset=row["w_assigned_offset"],
-        retiring=row["w_retiring"],
-        retired_offset=row["w_retired_offset"],
-    )
+def _state_of(rows: Iterable[asyncpg.Record]) -> tuple[int, State]:
+    """The place, and the state, of the rows of the statement `gather`, which come in any order."""
+    place = 0
+    orders, wallets, free, waiting = state = State({}, {}, {}, {})
+    for row in rows:
+        what = row[0]
+        if what == "place":
+            place = row["queue_place"]
+            continue
+        if what == "order" or what == "waiting":
+            order = Order(*row[1:20])
+            orders[order.currency, order.order_id] = order
+            if what == "waiting":
+                waiting.setdefault((order.currency, row["network"]), []).append(order.order_id)
+        if row["w_status"] is not None:
+            key = (row["currency"], row["network"], row["address"])
+            wallets[key] = Wallet(*key, *row[20:])
+            if what == "free":
+                free.setdefault(key[:2], []).append(key[2])
+    for (currency, _), order_ids in waiting.items():
+        order_ids.sort(key=lambda order_id: orders[currency, order_id].queue_place or 0)
+    for pool, addresses in free.items():
+        addresses.sort(key=lambda address: wallets[*pool, address].free_place or 0)
+    return place, state
 
 
-def _pools(many: Counter[Pool]) -> Iterator[str]:
-    return columns((currency, network, count) for (currency, network), count in many.items())
+def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> list[str]:
+    return list(columns(rows)) or ["{}"] * count

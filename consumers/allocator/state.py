@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
+from schemas.catalogue import Catalogue
 from schemas.events import Event
 
 Pool = tuple[str, str]
@@ -209,3 +210,17 @@ class Batch(NamedTuple):
     start: int
     end: int
     entries: list[Entry]
+
+
+class Step(NamedTuple):
+    """What is written of a batch: the place moves from `start` to `end`, and with it all that the batch changes."""
+
+    start: int
+    end: int
+    published_offset: int
+    "The watermark moves up to it."
+    changes: Changes
+    dead_letters: list[KeptDeadLetter]
+    "Those of the changes, as they are kept."
+    catalogue: Catalogue | None
+    "The one that decided, where the one before it is another."

@@ -1,25 +1,11 @@
 """The state of one partition, as its owner reads and writes it."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
-from consumers.allocator.needs import heads, named
+from consumers.allocator.needs import needs_of
 from consumers.allocator.ports import Connect, Session
-from consumers.allocator.state import (
-    Batch,
-    Changes,
-    DeadLetter,
-    Entry,
-    KeptDeadLetter,
-    Notification,
-    Order,
-    OrderKey,
-    Pool,
-    State,
-    Wallet,
-    WalletKey,
-)
+from consumers.allocator.state import Batch, Changes, DeadLetter, KeptDeadLetter, Notification, State, Step
 from consumers.errors import Fenced
 from consumers.places import Place
 from schemas.catalogue import Catalogue
@@ -38,7 +24,6 @@ class Store:
         self._catalogue = catalogue
         self._recorded_catalogue: str | None = None
         self._session: Session | None = None
-        self._in_transaction = False
 
     async def take_place(self, partition_count: int, cluster_id: str) -> Place:
         """The partition's place, in a new session: whatever an old one was doing has ended by then.
@@ -55,53 +40,32 @@ class Store:
         self._recorded_catalogue = place.catalogue
         return place
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """For one batch, gathered and applied in the block: what was gathered is of one moment, and what is applied
-        changes what it was then, or nothing. Several moments would show a zombie a state that there never was."""
-        async with self._live.transaction():
-            self._in_transaction = True
-            try:
-                yield
-            finally:
-                self._in_transaction = False
-        self._recorded_catalogue = self._catalogue.sha256
-
-    async def gather(self, entries: Sequence[Entry]) -> State:
-        """The orders and wallets that the entries name, and the heads of the queues of the pools they touch."""
-        orders, wallets = await self._read_named(entries)
-        many_free, many_waiting = heads(entries, orders)
-        free: dict[Pool, list[str]] = {}
-        waiting: dict[Pool, list[str]] = {}
-        if many_free:
-            for wallet in await self._live.first_free(many_free):
-                wallets[wallet.currency, wallet.network, wallet.address] = wallet
-                free.setdefault((wallet.currency, wallet.network), []).append(wallet.address)
-        if many_waiting:
-            for order in await self._live.first_waiting(many_waiting):
-                assert order.network is not None
-                orders[order.currency, order.order_id] = order
-                waiting.setdefault((order.currency, order.network), []).append(order.order_id)
-        return State(orders, wallets, free, waiting)
-
-    async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
-        """Write the changes and move the place, in the open transaction; returns the dead letters as they are kept.
+    async def gather(self, batch: Batch) -> State:
+        """What the batch needs to know, all of one moment.
 
         Raises:
-            Fenced: the place is not at the batch's start, or no more.
+            Fenced: the place is not at the batch's start; a state that others have moved on is none to decide on.
+            storage.database.AWAY.
+        """
+        place, state = await self._live.gather(self.topic, self.partition, needs_of(batch.entries))
+        if place != batch.start:
+            raise Fenced(self.topic, self.partition, batch.start)
+        return state
+
+    async def apply(self, batch: Batch, changes: Changes, published_offset: int) -> list[KeptDeadLetter]:
+        """Write the changes and move the place, all or nothing; returns the dead letters as they are kept.
+
+        Raises:
+            Fenced: the place is not at the batch's start any more.
             storage.database.REFUSED: the database does not take a record.
             storage.database.AWAY: the outcome is unknown; take the place again.
         """
-        assert self._in_transaction, "half of a batch could be committed"
-        session, at = self._live, (self.topic, self.partition)
         dead_letters = [as_kept(dead_letter) for dead_letter in changes.dead_letters]
-        if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):
-            raise Fenced(*at, batch.start)
-        if self._recorded_catalogue != self._catalogue.sha256:
-            await session.record_catalogue(*at, batch.start, self._catalogue)
-        await self._write(session, changes)
-        if dead_letters:
-            await session.insert_dead_letters(*at, dead_letters)
+        catalogue = None if self._recorded_catalogue == self._catalogue.sha256 else self._catalogue
+        step = Step(batch.start, batch.end, published_offset, changes, dead_letters, catalogue)
+        if not await self._live.apply(self.topic, self.partition, step):
+            raise Fenced(self.topic, self.partition, batch.start)
+        self._recorded_catalogue = self._catalogue.sha256
         return dead_letters
 
     async def note_published(self, published_offset: int) -> None:
@@ -132,34 +96,6 @@ class Store:
         assert self._session is not None, "the place is not taken"
         return self._session
 
-    async def _read_named(self, entries: Sequence[Entry]) -> tuple[dict[OrderKey, Order], dict[WalletKey, Wallet]]:
-        orders: dict[OrderKey, Order] = {}
-        wallets: dict[WalletKey, Wallet] = {}
-        order_keys, wallet_keys = named(entries)
-        if order_keys:
-            for order, held in await self._live.orders_named(order_keys):
-                orders[order.currency, order.order_id] = order
-                if held is not None:
-                    wallets[held.currency, held.network, held.address] = held
-        if wallet_keys:
-            for wallet in await self._live.wallets_named(wallet_keys):
-                wallets[wallet.currency, wallet.network, wallet.address] = wallet
-        return orders, wallets
-
-    async def _write(self, session: Session, changes: Changes) -> None:
-        if changes.new_orders:
-            await session.insert_orders(changes.new_orders)
-        if changes.changed_orders:
-            await session.update_orders(changes.changed_orders)
-        if changes.new_wallets:
-            await session.insert_wallets(changes.new_wallets)
-        if changes.changed_wallets:
-            await session.update_wallets(changes.changed_wallets)
-        if changes.releases:
-            await session.close_assignments(self.partition, changes.releases)
-        if changes.assignments:
-            await session.insert_assignments(self.partition, changes.assignments)
-
 
 def as_kept(dead_letter: DeadLetter) -> KeptDeadLetter:
     """The row of a refused record; what is too large is left out of it."""
@@ -167,7 +103,7 @@ def as_kept(dead_letter: DeadLetter) -> KeptDeadLetter:
     value = entry.value
     return KeptDeadLetter(
         offset=entry.offset,
-        reason=refusal.reason,
+        reason=refusal.reason.value,
         message=refusal.message,
         record_at=entry.at,
         key=entry.key if len(entry.key or b"") <= MAX_KEPT_BYTES else None,

@@ -16,6 +16,7 @@ VARIABLES
   recorded,  \* the recorded catalogues in the order of their commits: <<from, catalogue>>
   tx,        \* the transaction that holds the row's lock, or NoTx
   late,      \* watermarks of statements that still wait in the server for a client that is gone
+  steps,     \* the batch of a statement that still waits in the server for a client that is gone
   topic,     \* the notifications on the topic: <<offset, decision>>
   flight,    \* of each owner: what its producers were given, and what may still arrive
   pc,        \* of each owner: its step
@@ -27,7 +28,7 @@ VARIABLES
   seen,      \* of each owner: how many applied records its gather has read
   calm       \* whether the faults have ended
 
-database == <<row, applied, recorded, tx, late>>
+database == <<row, applied, recorded, tx, late, steps>>
 kafka == <<topic, flight>>
 taken == <<place, mark, behind, known>>
 batch == <<end, seen>>
@@ -41,7 +42,6 @@ Before(offset) == Cardinality({other \in Records : other < offset})
 None == "none"
 Gone == "gone"  \* the owner of a transaction whose connection is lost
 NoTx == [owner |-> None]
-Torn == 100     \* the reads of a gather have met two states
 
 InBatch(o) == {offset \in Records : place[o] <= offset /\ offset < end[o]}
 First(o) == CHOOSE offset \in InBatch(o) : \A other \in InBatch(o) : offset <= other
@@ -68,6 +68,7 @@ Init ==
   /\ recorded = <<>>
   /\ tx = NoTx
   /\ late = {}
+  /\ steps = {}
   /\ topic = {}
   /\ flight = [o \in Owners |-> {}]
   /\ pc = [o \in Owners |-> "away"]
@@ -122,46 +123,39 @@ Fetch(o) ==
   /\ Goes(o, "fetched")
   /\ UNCHANGED <<database, kafka, taken, seen, calm>>
 
-(* Gather reads more than once: others may commit between the reads and after them. *)
+(* Gather is one statement: what it reads is of one moment. Others may commit after it. *)
 Gather(o) ==
   /\ pc[o] = "fetched"
   /\ seen' = [seen EXCEPT ![o] = Len(applied)]
-  /\ Goes(o, "gathering")
-  /\ UNCHANGED <<database, kafka, taken, end, calm>>
-
-GatherMore(o) ==
-  /\ pc[o] = "gathering"
-  /\ seen' = [seen EXCEPT ![o] = IF @ = Len(applied) THEN @ ELSE Torn]
   /\ Goes(o, IF Broken = "publish before commit" THEN "publishing first" ELSE "gathered")
   /\ UNCHANGED <<database, kafka, taken, end, calm>>
 
-Fits(o) ==
-  CASE Broken = "no fence" -> TRUE
-    [] Broken = "fence lets the late through" -> place[o] <= row.next
-    [] Broken = "fence lets the early through" -> row.next <= place[o]
-    [] Broken = "fence on the first record" -> row.next = First(o)
-    [] OTHER -> row.next = place[o]
+(* What the owner sends: its batch, and what is decided of it. *)
+StepOf(o) ==
+  [start |-> place[o], first |-> First(o), end |-> end[o], mark |-> mark[o], rows |-> Decided(o),
+   records |-> IF known[o] = CatalogueOf(o) THEN <<>> ELSE <<<<place[o], CatalogueOf(o)>>>>]
 
-(* The transaction begins with the fence, which waits for the row's lock and then looks at what is committed. *)
-Advance(o) ==
+Fits(step) ==
+  CASE Broken = "no fence" -> TRUE
+    [] Broken = "fence lets the late through" -> step.start <= row.next
+    [] Broken = "fence lets the early through" -> row.next <= step.start
+    [] Broken = "fence on the first record" -> row.next = step.first
+    [] OTHER -> row.next = step.start
+
+(* Apply is one statement. It begins with the fence, which waits for the row's lock and then looks at what is
+   committed; from there on the server is on its way to the commit.                                              *)
+Apply(o) ==
   /\ pc[o] = "gathered"
   /\ tx = NoTx
-  /\ IF Fits(o)
-     THEN /\ tx' = [owner |-> o, sent |-> FALSE, end |-> end[o], mark |-> mark[o], rows |-> Decided(o),
-                    records |-> IF known[o] = CatalogueOf(o) THEN <<>> ELSE <<<<place[o], CatalogueOf(o)>>>>]
-          /\ Goes(o, "writing")
+  /\ IF Fits(StepOf(o))
+     THEN /\ tx' = [owner |-> o, step |-> StepOf(o)]
+          /\ Goes(o, "committing")
           /\ UNCHANGED batch
      ELSE /\ Goes(o, "taking")
           /\ end' = [end EXCEPT ![o] = 0]
           /\ seen' = [seen EXCEPT ![o] = 0]
           /\ UNCHANGED tx
-  /\ UNCHANGED <<row, applied, recorded, late, kafka, taken, calm>>
-
-Commit(o) ==
-  /\ pc[o] = "writing"
-  /\ tx' = [tx EXCEPT !.sent = TRUE]
-  /\ Goes(o, "committing")
-  /\ UNCHANGED <<row, applied, recorded, late, kafka, taken, batch, calm>>
+  /\ UNCHANGED <<row, applied, recorded, late, steps, kafka, taken, calm>>
 
 (* What is committed is published beside the next batch. *)
 Publish(o) ==
@@ -182,7 +176,7 @@ PublishFirst(o) ==  \* only where it is broken
 
 (* Everything of what the owner has handed over is acknowledged, or everything below some offset. *)
 Acknowledged(o) ==
-  /\ pc[o] \in {"publishing", "ready", "fetched", "gathering", "gathered"}
+  /\ pc[o] \in {"publishing", "ready", "fetched", "gathered"}
   /\ \E to \in 1..LogEnd :
        /\ mark[o] < to /\ to <= place[o]
        /\ pc[o] = "publishing" => to = place[o]
@@ -210,11 +204,11 @@ Noted(o) ==
   /\ NotePublished(mark[o])
   /\ behind' = [behind EXCEPT ![o] = FALSE]
   /\ Goes(o, "ready")
-  /\ UNCHANGED <<applied, recorded, tx, late, kafka, place, mark, known, batch, calm>>
+  /\ UNCHANGED <<applied, recorded, tx, late, steps, kafka, place, mark, known, batch, calm>>
 
 Step(o) ==
   \/ TakePlace(o) \/ KnowCatalogue(o) \/ Republish(o)
-  \/ Fetch(o) \/ Gather(o) \/ GatherMore(o) \/ Advance(o) \/ Commit(o)
+  \/ Fetch(o) \/ Gather(o) \/ Apply(o)
   \/ Publish(o) \/ PublishFirst(o) \/ Acknowledged(o) \/ Note(o) \/ Noted(o)
 
 -------------------------------------------------------------------------------
@@ -223,27 +217,36 @@ Step(o) ==
 (* The reply is part of the step: a reply that is lost is a connection that breaks before it. *)
 Committed ==
   /\ tx # NoTx
-  /\ tx.sent
-  /\ row' = [next |-> tx.end,
-             published |-> IF Broken = "batch may lower the watermark" THEN tx.mark ELSE Max(row.published, tx.mark)]
-  /\ applied' = applied \o tx.rows
-  /\ recorded' = recorded \o tx.records
+  /\ LET step == tx.step
+     IN /\ row' = [next |-> step.end,
+                   published |-> IF Broken = "batch may lower the watermark"
+                                 THEN step.mark ELSE Max(row.published, step.mark)]
+        /\ applied' = applied \o step.rows
+        /\ recorded' = recorded \o step.records
   /\ tx' = NoTx
   /\ IF tx.owner = Gone THEN UNCHANGED pc ELSE Goes(tx.owner, "committed")
-  /\ UNCHANGED <<late, kafka, taken, batch, calm>>
+  /\ UNCHANGED <<late, steps, kafka, taken, batch, calm>>
 
-(* A connection is lost: the server ends its transaction, even one that it was told to commit. *)
+(* The server may lose the connection before the commit: then it ends the transaction. *)
 RolledBack ==
   /\ tx # NoTx
   /\ tx.owner = Gone
   /\ tx' = NoTx
+  /\ UNCHANGED <<row, applied, recorded, late, steps, kafka, taken, batch, pc, calm>>
+
+(* A statement goes on though its client is gone: the server hears of that only when it answers. *)
+AppliedLate ==
+  /\ tx = NoTx
+  /\ \E step \in steps :
+       /\ tx' = IF Fits(step) THEN [owner |-> Gone, step |-> step] ELSE NoTx
+       /\ steps' = steps \ {step}
   /\ UNCHANGED <<row, applied, recorded, late, kafka, taken, batch, pc, calm>>
 
 NotedLate ==
   /\ \E value \in late :
        /\ NotePublished(value)
        /\ late' = late \ {value}
-  /\ UNCHANGED <<applied, recorded, tx, kafka, taken, batch, pc, calm>>
+  /\ UNCHANGED <<applied, recorded, tx, steps, kafka, taken, batch, pc, calm>>
 
 Arrives(o) ==
   /\ \E notification \in flight[o] :
@@ -259,6 +262,8 @@ Fails(o) ==
   /\ pc[o] \notin {"away", "taking"}
   /\ tx' = IF tx.owner = o THEN [tx EXCEPT !.owner = Gone] ELSE tx
   /\ late' \in IF pc[o] = "noting" THEN {late, late \cup {mark[o]}} ELSE {late}
+  \* One that does not fit now never will, and one at a time is enough to look at.
+  /\ steps' \in IF pc[o] = "gathered" /\ steps = {} /\ Fits(StepOf(o)) THEN {steps, {StepOf(o)}} ELSE {steps}
   /\ \E arriving \in SUBSET flight[o] : flight' = [flight EXCEPT ![o] = arriving]
   /\ IF pc[o] = "committing" /\ Broken = "lost reply taken for a commit"
      THEN Goes(o, "committed") /\ UNCHANGED <<taken, batch>>
@@ -279,7 +284,7 @@ FaultsEnd ==
 
 Next ==
   \/ \E o \in Owners : Assign(o) \/ Step(o) \/ Arrives(o) \/ Fails(o)
-  \/ Committed \/ RolledBack \/ NotedLate
+  \/ Committed \/ RolledBack \/ AppliedLate \/ NotedLate
 
 (* For what must not happen: the faults need not end. *)
 Spec == Init /\ [][Next]_vars
@@ -290,7 +295,7 @@ FairSpec ==
   /\ Init /\ [][Next \/ FaultsEnd]_vars
   /\ \A o \in Owners : WF_vars(Step(o)) /\ WF_vars(Arrives(o))
   /\ WF_vars((\A o \in Owners : pc[o] = "away") /\ \E o \in Owners : Assign(o))
-  /\ WF_vars(Committed \/ RolledBack) /\ WF_vars(NotedLate) /\ WF_vars(FaultsEnd)
+  /\ WF_vars(Committed \/ RolledBack) /\ WF_vars(AppliedLate) /\ WF_vars(NotedLate) /\ WF_vars(FaultsEnd)
 
 -------------------------------------------------------------------------------
 (* What must hold. *)

@@ -214,9 +214,8 @@ class _Rebuilding:
         at = store.partition
         batch = Batch(self.result.places[at], entries[-1].offset + 1, entries)
         try:
-            async with store.transaction():
-                changes = decide(await store.gather(entries), entries, catalogue, self._topic, at)
-                kept = await store.apply(batch, changes, 0)
+            changes = decide(await store.gather(batch), entries, catalogue, self._topic, at)
+            kept = await store.apply(batch, changes, 0)
         except REFUSED as error:
             if len(entries) > 1:
                 middle = len(entries) // 2

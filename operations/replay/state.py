@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from consumers.allocator.needs import heads, named
+from consumers.allocator.needs import many_waiting, needs_of
 from consumers.allocator.state import (
     Assignment,
     Changes,
@@ -47,8 +47,9 @@ class ReplayedState:
         execute = self._connection.execute
         orders: dict[OrderKey, Order] = {}
         wallets: dict[WalletKey, Wallet] = {}
-        order_keys, wallet_keys = named(entries)
-        for order_key in order_keys:
+        needs = needs_of(entries)
+        wallet_keys = list(needs.wallets)
+        for order_key in needs.orders:
             for row in execute(SQL["order"], order_key):
                 order = orders[order_key] = _order(row)
                 if order.network is not None and order.address is not None:
@@ -56,15 +57,14 @@ class ReplayedState:
         for wallet_key in wallet_keys:
             for row in execute(SQL["wallet"], wallet_key):
                 wallets[wallet_key] = _wallet(row)
-        many_free, many_waiting = heads(entries, orders)
         free: dict[Pool, list[str]] = {}
         waiting: dict[Pool, list[str]] = {}
-        for pool, many in many_free.items():
+        for pool, many in needs.free.items():
             for row in execute(SQL["first_free"], (*pool, many)):
                 wallet = _wallet(row)
                 wallets[*pool, wallet.address] = wallet
                 free.setdefault(pool, []).append(wallet.address)
-        for pool, many in many_waiting.items():
+        for pool, many in many_waiting(needs, orders).items():
             for row in execute(SQL["first_waiting"], (*pool, many)):
                 order = _order(row)
                 orders[order.currency, order.order_id] = order

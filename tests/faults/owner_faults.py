@@ -1,4 +1,4 @@
-"""An owner that stops in the middle of a transaction, holding its locks."""
+"""An owner that stops while the database writes its batch."""
 
 import contextlib
 import time
@@ -7,7 +7,7 @@ import asyncpg
 import psutil
 
 from schemas.topics import names
-from storage.database import IDLE_IN_TRANSACTION_MS, connect
+from storage.database import connect
 from storage.sql import read_queries
 from tests.faults.members import Member
 from tests.faults.process_faults import in_hand
@@ -16,10 +16,10 @@ from tests.faults.upstream import BUSY_PARTITIONS
 from tests.faults.world import SESSION_MS, World
 from tests.servers.wait import until
 
-LIMIT_SECONDS = (IDLE_IN_TRANSACTION_MS + SESSION_MS) / 1000 + 10
-"Within so long a successor is at work: the session of the database, that of the group, and a rebalance."
+LIMIT_SECONDS = SESSION_MS / 1000 + 10
+"Within so long a successor is at work: the session of the group, and a rebalance."
 
-ADVANCE = read_queries("allocator")["advance"]
+APPLY = read_queries("allocator")["apply"]
 BLOCKED = """
 SELECT client_port, query FROM pg_stat_activity
 WHERE application_name = $1 AND wait_event_type = 'Lock' AND datname = current_database()
@@ -29,9 +29,9 @@ PLACE = "SELECT next_offset FROM partitions WHERE topic = $1 AND partition = $2"
 
 
 @fault("allocators", "kafka", "postgres")
-async def owner_stopped_in_a_transaction(world: World) -> float:
-    """SIGSTOP of an owner whose transaction has moved its partition's place and holds the row; another one goes on
-    nevertheless; SIGCONT, and it has partitions again by itself."""
+async def owner_stopped_while_its_batch_is_written(world: World) -> float:
+    """SIGSTOP of an owner whose batch waits for a lock; it is written nevertheless, and another owner publishes it and
+    goes on; SIGCONT, and the first one has partitions again by itself."""
     topic, partition = names(world.direct).orders, world.rng.choice(sorted(BUSY_PARTITIONS))
     application = _application(topic, partition)
     count = len(world.allocators.all)
@@ -43,7 +43,7 @@ async def owner_stopped_in_a_transaction(world: World) -> float:
             stopped_at = time.monotonic()
             try:
                 await lock.execute("ROLLBACK")
-                await until(lambda: _is_idle(world, application, port), 10, "the owner to be idle in its transaction")
+                await until(lambda: _is_idle(world, application, port), 10, "the batch to be written")
                 place = (await world.ask(PLACE, topic, partition))[0][0]
                 await until(lambda: _is_past(world, topic, partition, place), LIMIT_SECONDS, "a successor to go on")
             finally:
@@ -56,12 +56,12 @@ async def owner_stopped_in_a_transaction(world: World) -> float:
 
 
 async def _catch(world: World, lock: asyncpg.Connection, topic: str, partition: int) -> tuple[int, Member]:
-    """The owner that waits for our lock in its transaction, and the port of its connection as the server sees it."""
+    """The owner whose batch waits for our lock, and the port of its connection as the server sees it."""
     while True:
         await lock.execute("BEGIN")
         await lock.execute("SELECT FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE", topic, partition)
         port, query, owner = await _blocked(world, _application(topic, partition))
-        if query == ADVANCE:
+        if query == APPLY:
             return port, owner
         await lock.execute("ROLLBACK")  # it notes its watermark: that is a statement by itself
 
@@ -92,7 +92,7 @@ def _ports(member: Member) -> set[int]:
 
 async def _is_idle(world: World, application: str, port: int) -> bool:
     rows: list[asyncpg.Record] = await world.ask(STATE, application, port)
-    return bool(rows) and rows[0]["state"] == "idle in transaction"
+    return bool(rows) and rows[0]["state"] == "idle"
 
 
 async def _is_past(world: World, topic: str, partition: int, place: int) -> bool:

@@ -48,7 +48,7 @@ async def test_processes_that_die_or_stop_lose_nothing_and_come_back(
             record_property,
             (process_faults.allocator_killed, process_faults.mailer_killed),
             (process_faults.allocator_stopped_past_its_session, process_faults.mailer_stopped_past_its_session),
-            owner_faults.owner_stopped_in_a_transaction,
+            owner_faults.owner_stopped_while_its_batch_is_written,
             process_faults.everything_restarted,
         )
 

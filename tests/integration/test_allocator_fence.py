@@ -1,8 +1,7 @@
 """Two owners of one partition: whoever comes second with a place that has moved changes nothing."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ from consumers.allocator.in_hand import InHand
 from consumers.allocator.owner import Owner
 from consumers.allocator.ports import Session
 from consumers.allocator.session import DatabaseSession
-from consumers.allocator.state import Batch, Counts, Entry, Pool, Wallet
+from consumers.allocator.state import Batch, Changes, Counts, Entry, Step
 from consumers.allocator.store import Store
 from consumers.errors import Fenced
 from schemas.catalogue import Catalogue, read_catalogue
@@ -41,6 +40,7 @@ from tests.servers.wait import until
 
 TABLES = ("partitions", "catalogues", "orders", "wallets", "assignments", "dead_letters")
 VERBS = ("DELETE FROM", "TRUNCATE", "DROP TABLE IF EXISTS")
+WAITERS = "SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"
 IDLE_LIMIT = "idle_in_transaction_session_timeout"
 
 
@@ -55,10 +55,12 @@ async def everything(database: asyncpg.Connection) -> dict[str, list[str]]:
 
 
 async def apply(store: Store, catalogue: Catalogue, start: int, entries: list[Entry]) -> None:
-    async with store.transaction():
-        state = await store.gather(entries)
-        changes = decide(state, entries, catalogue, store.topic, store.partition)
-        await store.apply(Batch(start, entries[-1].offset + 1, entries), changes, 0)
+    batch = Batch(start, entries[-1].offset + 1, entries)
+    await store.apply(batch, decide(await store.gather(batch), entries, catalogue, *at_of(store)), 0)
+
+
+def at_of(store: Store) -> tuple[str, int]:
+    return store.topic, store.partition
 
 
 async def test_a_batch_at_a_place_that_has_moved_is_fenced_and_writes_nothing(
@@ -135,25 +137,25 @@ async def test_a_zombie_that_goes_on_changes_nothing_and_finds_its_place_again(
     assert len({(record.key, record.value) for record in notifications}) == 3  # repeated ones are the same
 
 
-class StoppedBetweenReads(DatabaseSession):
-    """It stops before it reads free wallets, until the gate opens."""
+class StoppedBeforeApply(DatabaseSession):
+    """It stops before it writes, until the gate opens."""
 
     gate = asyncio.Event()
     stopped = asyncio.Event()
 
-    async def first_free(self, many: Counter[Pool]) -> Sequence[Wallet]:
+    async def apply(self, topic: str, partition: int, step: Step) -> bool:
         self.stopped.set()
         await self.gate.wait()
-        return await super().first_free(many)
+        return await super().apply(topic, partition, step)
 
 
-async def test_a_zombie_that_stops_between_two_reads_changes_nothing_and_goes_on(
+async def test_a_zombie_that_stops_before_it_writes_changes_nothing_and_goes_on(
     settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
 ) -> None:
-    """What it has read before shows the wallet with its order, what it reads afterwards shows it free."""
+    """It has read, and decided, that the wallet goes to the order that waits; its heir has given it to another."""
 
     async def connect_as(application: str) -> Session:
-        return StoppedBetweenReads(await connect(settings.need_database(), application=application))
+        return StoppedBeforeApply(await connect(settings.need_database(), application=application))
 
     log, outbox = FakeLog(), outbox_of(settings)
     log.append(wallet(1), pending("ord-1"), status("ord-1", "completed"), pending("ord-2"))
@@ -164,9 +166,9 @@ async def test_a_zombie_that_stops_between_two_reads_changes_nothing_and_goes_on
     zombie = Owner(store, log, outbox, catalogue, batch_records=100, in_hand=InHand())
     running = asyncio.create_task(zombie.run())
     try:
-        await StoppedBetweenReads.stopped.wait()
+        await StoppedBeforeApply.stopped.wait()
         await apply(heir, catalogue, 2, log.entries(catalogue)[2:3])
-        StoppedBetweenReads.gate.set()
+        StoppedBeforeApply.gate.set()
         await until(lambda: running.done() or zombie.next_offset == 4, what="the zombie to have gone on")
         zombie.stop()
         await running
@@ -178,22 +180,63 @@ async def test_a_zombie_that_stops_between_two_reads_changes_nothing_and_goes_on
     assert [tuple(row) for row in rows] == [("ord-1", 2), ("ord-2", None)]
 
 
-async def test_an_owner_that_stops_in_the_middle_of_a_transaction_holds_no_lock_for_long(
-    settings: Settings, database: asyncpg.Connection
+async def test_a_state_that_others_have_moved_on_is_none_to_decide_on(settings: Settings, catalogue: Catalogue) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"), status("ord-1", "completed"))
+    entries = log.entries(catalogue)
+    owner, zombie = store_of(settings, catalogue), store_of(settings, catalogue)
+    try:
+        for store in (owner, zombie):
+            await store.take_place(PARTITIONS, log.cluster)
+        await apply(owner, catalogue, 0, entries)
+        with pytest.raises(Fenced):
+            await zombie.gather(Batch(0, 2, entries[:2]))
+    finally:
+        await owner.close()
+        await zombie.close()
+
+
+async def test_a_batch_whose_client_is_gone_while_it_waits_is_written_once_and_whole(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
 ) -> None:
-    at = (names(settings).orders, 0)
+    """The server hears of a lost client only when it answers it: the statement goes on."""
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"), pending("ord-2"))
+    entries = log.entries(catalogue)
+    gone, heir = store_of(settings, catalogue), store_of(settings, catalogue)
+    try:
+        await gone.take_place(PARTITIONS, log.cluster)
+        await apply(gone, catalogue, 0, entries[:1])
+        batch = Batch(1, 3, entries[1:])
+        changes = decide(await gone.gather(batch), batch.entries, catalogue, *at_of(gone))
+        async with database.transaction():
+            await database.execute("SELECT FROM partitions FOR UPDATE")
+            applying = asyncio.create_task(gone.apply(batch, changes, 0))
+            await until(partial(database.fetchval, WAITERS), what="the batch to wait for the lock")
+            await gone.close()
+            with pytest.raises(AWAY):
+                await applying
+        await until(
+            partial(database.fetchval, "SELECT next_offset = 3 FROM partitions"), what="the batch to be written"
+        )
+        assert (await heir.take_place(PARTITIONS, log.cluster)).next_offset == 3
+        assert [item async for item in heir.unpublished(1, 3)] == changes.notifications
+    finally:
+        await gone.close()
+        await heir.close()
+
+
+async def test_an_owner_that_is_stopped_holds_no_lock(settings: Settings, database: asyncpg.Connection) -> None:
     connection = await connect(settings.need_database(), "walletq_allocator")
     limit = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = $1", IDLE_LIMIT)
     assert 0 < limit < settings.session_timeout_ms
     await connection.execute(f"SET {IDLE_LIMIT} = 200")  # to wait less
-    session = DatabaseSession(connection)
-    await session.take_place(*at, PARTITIONS, "cluster")
-    with pytest.raises(AWAY):  # noqa: PT012
-        async with session.transaction():
-            assert await session.advance(*at, 0, 1, 0, Counts(applied=1))
-            await database.execute("UPDATE partitions SET partition_count = partition_count")  # waits for the lock
-    session.terminate()
-    assert await database.fetchval("SELECT next_offset FROM partitions") == 0
+    await DatabaseSession(connection).take_place(names(settings).orders, 0, PARTITIONS, "cluster")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("SELECT FROM partitions FOR UPDATE")
+    await database.execute("UPDATE partitions SET partition_count = partition_count")  # waits for the lock
+    connection.terminate()
 
 
 async def test_a_locked_partition_does_not_hold_up_another(settings: Settings, database: asyncpg.Connection) -> None:
@@ -248,7 +291,7 @@ async def test_a_place_that_had_to_be_waited_for_comes_with_the_catalogue_record
     settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
 ) -> None:
     at = (names(settings).orders, 0)
-    connections = [await connect(settings.need_database(), "walletq_allocator") for _ in range(2)]
+    connections = [await connect(settings.need_database(), "walletq_allocator") for _ in range(3)]
     opened, recorded = asyncio.Event(), asyncio.Event()
 
     async def between() -> None:
@@ -259,12 +302,15 @@ async def test_a_place_that_had_to_be_waited_for_comes_with_the_catalogue_record
     await old.take_place(*at, PARTITIONS, "cluster")
     taking = asyncio.create_task(new.take_place(*at, PARTITIONS, "cluster"))
     await opened.wait()
-    async with old.transaction():
-        assert await old.advance(*at, 0, 1, 0, Counts(applied=1))
-        await old.record_catalogue(*at, 0, catalogue)
+    async with connections[2].transaction():
+        await connections[2].execute("SELECT FROM partitions FOR UPDATE")
+        nothing = Changes([], [], [], [], [], [], [], [], Counts(applied=1))
+        moving = asyncio.create_task(old.apply(*at, Step(0, 1, 0, nothing, [], catalogue)))
+        await until(partial(database.fetchval, WAITERS), what="who moves the place to wait")
         recorded.set()
-        await until(partial(database.fetchval, "SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"), what="a waiter")
+        await until(partial(database.fetchval, WAITERS + " OFFSET 1"), what="who takes the place to wait behind it")
+    assert await moving
     place = await taking
     assert (place.next_offset, place.catalogue) == (1, catalogue.sha256)
-    old.terminate()
-    new.terminate()
+    for connection in connections:
+        connection.terminate()

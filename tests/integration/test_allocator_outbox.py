@@ -69,9 +69,9 @@ async def commit_only(store: Store, catalogue: Catalogue, log: FakeLog) -> list[
     """Apply the whole log and do not publish; what was to be published, as it is in memory."""
     place = await store.take_place(PARTITIONS, log.cluster)
     entries = log.entries(catalogue)
-    async with store.transaction():
-        changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
-        kept = await store.apply(Batch(place.next_offset, entries[-1].offset + 1, entries), changes, 0)
+    batch = Batch(place.next_offset, entries[-1].offset + 1, entries)
+    changes = decide(await store.gather(batch), entries, catalogue, store.topic, store.partition)
+    kept = await store.apply(batch, changes, 0)
     return [*changes.notifications, *kept]
 
 
@@ -162,7 +162,7 @@ async def test_what_the_broker_does_not_take_is_not_published(settings: Settings
         await outbox.close()
 
 
-async def test_nobody_waits_for_a_producer_that_another_partition_has_given_up(
+async def test_who_gives_up_stops_nobody_whose_messages_went_out_together_with_his(
     settings: Settings, servers: Servers, catalogue: Catalogue
 ) -> None:
     log = FakeLog()
@@ -172,13 +172,32 @@ async def test_nobody_waits_for_a_producer_that_another_partition_has_given_up(
         kept = await commit_only(store, catalogue, log)
         await outbox.publish(log.partition, kept)
         await servers.pause("kafka")
-        given_up, waiting = (asyncio.create_task(outbox.publish(log.partition, kept)) for _ in range(2))
-        await asyncio.wait([given_up, waiting], timeout=0.5)
-        given_up.cancel()
-        async with asyncio.timeout(20):
-            with pytest.raises(KafkaError):
-                await waiting
+        publishes = [asyncio.create_task(outbox.publish(log.partition, kept)) for _ in range(4)]
+        await asyncio.wait(publishes, timeout=0.5)
+        for given_up in publishes[::2]:
+            given_up.cancel()
         await servers.unpause("kafka")
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(*publishes[1::2]) == [None, None]
+            await outbox.publish(log.partition, kept)
+    finally:
+        await store.close()
+        await outbox.close()
+
+
+async def test_a_publish_that_fails_fails_for_all_that_went_out_together_and_the_next_one_succeeds(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    log.append(wallet(1), pending("ord-1"), pending("too large", expires_at="2026-11-22T12:00:00Z"))
+    store, outbox = store_of(settings, catalogue), outbox_of(settings)
+    try:
+        kept = await commit_only(store, catalogue, log)
+        assert isinstance(kept[0], Notification)
+        too_large = kept[0]._replace(amount="1" * 2_000_000)
+        together = [outbox.publish(log.partition, kept), outbox.publish(log.partition, [too_large])]
+        outcomes = await asyncio.gather(*together, return_exceptions=True)
+        assert all(isinstance(outcome, KafkaError) for outcome in outcomes), outcomes
         await outbox.publish(log.partition, kept)
     finally:
         await store.close()
@@ -195,10 +214,9 @@ async def test_the_watermark_only_grows_and_never_passes_the_place(
         return int((await partition_row(settings, database, log.partition))["published_offset"])
 
     async def apply(start: int, end: int, published_offset: int) -> None:
-        entries = log.entries(catalogue)[start:end]
-        async with store.transaction():
-            changes = decide(await store.gather(entries), entries, catalogue, store.topic, store.partition)
-            await store.apply(Batch(start, end, entries), changes, published_offset)
+        batch = Batch(start, end, log.entries(catalogue)[start:end])
+        changes = decide(await store.gather(batch), batch.entries, catalogue, store.topic, store.partition)
+        await store.apply(batch, changes, published_offset)
 
     log.append(*(pending(f"ord-{number}") for number in range(6)))
     try:

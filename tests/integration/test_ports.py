@@ -1,7 +1,7 @@
 """The real servers keep the promises that the simulated ones keep."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -24,6 +24,10 @@ from tests.servers.topics import consumed
 from tests.servers.wait import until
 
 
+class _GivenUp(Exception):  # nothing is wrong
+    """Leaves a transaction."""
+
+
 class RealBackend:
     """See tests.ports.Backend."""
 
@@ -37,6 +41,17 @@ class RealBackend:
         session = await self._connect("walletq test")
         self._closing.callback(session.terminate)
         return session
+
+    @asynccontextmanager
+    async def moving(self) -> AsyncIterator[None]:
+        other = await connect(self._settings.need_database(), "walletq_allocator")
+        try:
+            async with other.transaction():
+                await other.execute("UPDATE partitions SET next_offset = next_offset + 1 WHERE partition = 0")
+                yield
+                raise _GivenUp
+        except _GivenUp:
+            await other.close()
 
     async def source(self) -> Source:
         """As the allocator's process has it: a position of any kind, and paused."""

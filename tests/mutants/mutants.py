@@ -14,6 +14,7 @@ DECIDE = "consumers/allocator/decide.py"
 NEEDS = "consumers/allocator/needs.py"
 HANDLER = "consumers/allocator/handler.py"
 ALLOCATOR_SQL = "storage/queries/allocator.sql"
+APPLY_SQL = "storage/migrations/0003_apply_batch.sql"
 MAILER_SQL = "storage/queries/mailer.sql"
 DATABASE = "storage/database.py"
 
@@ -41,22 +42,22 @@ MUTANTS = (
     Mutant(
         "no fence: a batch is written though the place has moved",
         STORE,
-        "if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts):",
-        "if not await session.advance(*at, batch.start, batch.end, published_offset, changes.counts) and not changes:",
+        "if not await self._live.apply(self.topic, self.partition, step):",
+        "if not await self._live.apply(self.topic, self.partition, step) and not changes:",
         SIMULATION,
     ),
     Mutant(
         "no fence in the statement: any place may be moved",
-        ALLOCATOR_SQL,
-        "WHERE topic = $1 AND partition = $2 AND next_offset = $3\nRETURNING 1",
-        "WHERE topic = $1 AND partition = $2 AND $3::bigint IS NOT NULL\nRETURNING 1",
+        APPLY_SQL,
+        "AND next_offset = batch_start;",
+        "AND batch_start IS NOT NULL;",
         PORTS,
     ),
     Mutant(
         "fence with <=: a place that was passed counts as the own",
-        ALLOCATOR_SQL,
-        "WHERE topic = $1 AND partition = $2 AND next_offset = $3\nRETURNING 1",
-        "WHERE topic = $1 AND partition = $2 AND next_offset <= $3\nRETURNING 1",
+        APPLY_SQL,
+        "AND next_offset = batch_start;",
+        "AND next_offset <= batch_start;",
         PORTS,
     ),
     Mutant(
@@ -92,11 +93,31 @@ MUTANTS = (
         PORTS,
     ),
     Mutant(
-        "a batch's reads are of several moments: a zombie meets a state that there never was",
-        SESSION,
-        'self._connection.transaction(isolation="repeatable_read")',
-        "self._connection.transaction()",
+        "a state that others have moved on is decided on",
+        STORE,
+        "if place != batch.start:",
+        "if place < batch.start:",
         FENCE,
+    ),
+    Mutant(
+        "assignments begin before those that end have ended",
+        APPLY_SQL,
+        "    -- Before new ones begin: a wallet and an order have one open assignment at most.\n",
+        "    INSERT INTO assignments (partition, assignment_id, assigned_offset, currency, network, address,\n"
+        "                             order_id, waited, assigned_at)\n"
+        "    SELECT at_partition, * FROM unnest(\n"
+        "        new_assignments[1]::uuid[], new_assignments[2]::bigint[], new_assignments[4]::text[],\n"
+        "        new_assignments[5]::text[], new_assignments[6]::text[], new_assignments[7]::text[],\n"
+        "        new_assignments[8]::boolean[], new_assignments[9]::timestamptz[]);\n"
+        "    new_assignments := '{}';\n",
+        PORTS,
+    ),
+    Mutant(
+        "an order that ends asks for nobody who waits behind it",
+        ALLOCATOR_SQL,
+        "SELECT currency, network, 1 FROM named WHERE ends AND network IS NOT NULL",
+        "SELECT currency, network, 1 FROM named WHERE ends AND network IS NULL",
+        PORTS,
     ),
     Mutant(
         "a stopped owner may hold its locks for ever",
@@ -130,9 +151,9 @@ MUTANTS = (
     Mutant(
         "publish before commit",
         OWNER,
-        "                dead_letters = await self._store.apply(batch, changes, published_offset)\n",
-        "                await self._outbox.publish(self._store.partition, changes.notifications)\n"
-        "                dead_letters = await self._store.apply(batch, changes, published_offset)\n",
+        "            dead_letters = await self._store.apply(batch, changes, published_offset)\n",
+        "            await self._outbox.publish(self._store.partition, changes.notifications)\n"
+        "            dead_letters = await self._store.apply(batch, changes, published_offset)\n",
         SIMULATION,
     ),
     Mutant(
@@ -160,15 +181,15 @@ MUTANTS = (
     Mutant(
         "the watermark is not noted while no record comes",
         OWNER,
-        "                else:\n                    await self._note(publishing.published_offset)",
-        "                else:\n                    self._noted_offset = publishing.published_offset",
+        "_woken_within(IDLE_SECONDS):\n                    await self._note(publishing.published_offset)",
+        "_woken_within(IDLE_SECONDS):\n                    self._noted_offset = publishing.published_offset",
         SIMULATION,
     ),
     Mutant(
         "the watermark may go back",
-        ALLOCATOR_SQL,
-        "published_offset = greatest(published_offset, $5),",
-        "published_offset = $5,",
+        APPLY_SQL,
+        "published_offset = greatest(published_offset, published),",
+        "published_offset = published,",
         PORTS,
     ),
     Mutant(
@@ -179,10 +200,10 @@ MUTANTS = (
         OUTBOX_TESTS,
     ),
     Mutant(
-        "a producer that one partition gives up keeps the others waiting for ever",
+        "a failed publish is told to the first of those who wait for it, and the others wait for ever",
         OUTBOX,
-        "                given_up.set()\n",
-        "",
+        "                        one.acknowledged.set_exception(error)\n",
+        "                        one.acknowledged.set_exception(error)\n                        break\n",
         OUTBOX_TESTS,
     ),
     # The place
@@ -212,8 +233,8 @@ MUTANTS = (
     Mutant(
         "a change of the catalogue is not recorded",
         STORE,
-        "if self._recorded_catalogue != self._catalogue.sha256:",
-        "if self._recorded_catalogue is None:",
+        "catalogue = None if self._recorded_catalogue == self._catalogue.sha256 else self._catalogue",
+        "catalogue = None if self._recorded_catalogue is not None else self._catalogue",
         SIMULATION,
     ),
     # Refused records
@@ -262,8 +283,8 @@ MUTANTS = (
     Mutant(
         "too few of the queue are read for a batch with several releases",
         NEEDS,
-        "                    waiting[event.currency, network] += 1\n",
-        "                    waiting[event.currency, network] = 1\n",
+        "            many[order.currency, order.network] += 1\n",
+        "            many[order.currency, order.network] = 1\n",
         SIMULATION,
     ),
     Mutant(

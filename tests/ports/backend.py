@@ -1,6 +1,7 @@
 """What a promise is given: the real servers, or the simulated ones."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from consumers.allocator.outbox import Message
@@ -14,6 +15,10 @@ class Backend(Protocol):
 
     async def session(self) -> Session:
         """A new session with the database."""
+        ...
+
+    def moving(self) -> AbstractAsyncContextManager[None]:
+        """Somebody else is in the middle of moving the place of partition 0, and gives up at the end."""
         ...
 
     async def source(self) -> Source:

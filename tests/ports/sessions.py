@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from consumers.allocator.needs import Needs
 from consumers.allocator.ports import Session
-from consumers.allocator.state import Counts, Order, Release
+from consumers.allocator.state import Changes, Counts, OrderKey, Pool, Release, State, Step, WalletKey
 from consumers.places import Place
 from schemas.catalogue import read_catalogue
 from storage.database import AWAY, REFUSED
@@ -31,16 +32,35 @@ STILL_SECONDS = 0.3
 "Who has not come back after so long waits for somebody else."
 
 
-class Undone(Exception):  # nothing is wrong
-    """Leaves a transaction."""
-
-
 async def take(session: Session) -> Place:
     return await session.take_place(*PLACE, COUNT, CLUSTER)
 
 
-async def move(session: Session, start: int, end: int, published: int = 0) -> bool:
-    return await session.advance(*PLACE, start, end, published, Counts(applied=end - start))
+async def move(session: Session, start: int, end: int, published: int = 0, **rest: Any) -> bool:
+    """Write a step; `rest` is what a batch changes, and its dead letters and catalogue."""
+    dead_letters, catalogue = rest.pop("dead_letters", []), rest.pop("catalogue", None)
+    nothing = Changes([], [], [], [], [], [], [], [], Counts(applied=end - start))
+    step = Step(start, end, published, nothing._replace(**rest), dead_letters, catalogue)
+    return await session.apply(*PLACE, step)
+
+
+async def write(session: Session, **rest: Any) -> None:
+    """Write a step of one offset from wherever the place is."""
+    place = (await take(session)).next_offset
+    assert await move(session, place, place + 1, **rest)
+
+
+async def see(
+    session: Session,
+    *orders: OrderKey,
+    ends: tuple[OrderKey, ...] = (),
+    wallets: tuple[WalletKey, ...] = (),
+    free: dict[Pool, int] | None = None,
+    waiting: dict[Pool, int] | None = None,
+) -> State:
+    named = dict.fromkeys(orders, False) | dict.fromkeys(ends, True)
+    needs = Needs(named, dict.fromkeys(wallets), Counter(free or {}), Counter(waiting or {}))
+    return (await session.gather(*PLACE, needs))[1]
 
 
 async def two(backend: Backend) -> tuple[Session, Session]:
@@ -65,122 +85,54 @@ async def only_exactly_from_its_start_the_place_moves(backend: Backend) -> None:
     assert await move(session, 5, 9)
 
 
-async def who_moves_the_place_lets_others_wait_and_then_say_no(backend: Backend) -> None:
+async def who_moves_the_place_waits_for_who_is_moving_it(backend: Backend) -> None:
     one, other = await two(backend)
-    async with one.transaction():
-        assert await move(one, 0, 5)
-        second = asyncio.create_task(move(other, 0, 3))
-        assert await still_waits(second)
-    assert await second is False
-    assert (await take(other)).next_offset == 5
-
-
-async def who_gives_up_lets_the_next_one_move_the_place(backend: Backend) -> None:
-    one, other = await two(backend)
-    with suppress(Undone):
-        async with one.transaction():
-            assert await move(one, 0, 5)
-            second = asyncio.create_task(move(other, 0, 3))
-            assert await still_waits(second)
-            raise Undone
-    assert await second is True
-    assert (await take(one)).next_offset == 3
+    async with backend.moving():
+        waits = [asyncio.create_task(move(session, 0, end)) for session, end in ((one, 3), (other, 4))]
+        assert await still_wait(*waits)
+    assert sorted([await task for task in waits]) == [False, True]
+    assert (await take(one)).next_offset in (3, 4)
 
 
 async def the_place_is_told_only_when_nobody_is_moving_it(backend: Backend) -> None:
     one, other = await two(backend)
-    async with one.transaction():
-        assert await move(one, 0, 5)
-        asking = asyncio.create_task(take(other))
-        assert await still_waits(asking)
-    assert (await asking).next_offset == 5
+    async with backend.moving():
+        asking, moving = asyncio.create_task(take(other)), asyncio.create_task(move(one, 0, 5))
+        assert await still_wait(asking, moving)
+    assert await moving
+    assert (await asking).next_offset in (0, 5)
+    assert (await take(other)).next_offset == 5
 
 
-async def a_fenced_transaction_keeps_nobody_waiting(backend: Backend) -> None:
+async def what_is_read_waits_for_nobody_and_comes_with_the_place(backend: Backend) -> None:
+    one = (await two(backend))[0]
+    assert await move(one, 0, 5, new_orders=[waiting("ord-1", 0)])
+    async with backend.moving():
+        place, state = await one.gather(*PLACE, Needs({("USDT", "ord-1"): False}, {}, Counter(), Counter()))
+    assert (place, state) == (5, State({("USDT", "ord-1"): waiting("ord-1", 0)}, {}, {}, {}))
+
+
+async def who_is_fenced_writes_nothing(backend: Backend) -> None:
     one, other = await two(backend)
-    with suppress(Undone):
-        async with one.transaction():
-            assert not await move(one, 7, 9)
-            assert await move(other, 0, 2)
-            raise Undone
+    assert await move(one, 0, 5)
+    for start in (0, 4, 6):
+        catalogue, letters = read_catalogue(), [dead_letter(1)]
+        assert not await move(
+            other, start, 9, 5, new_orders=[waiting("ord-1", 0)], dead_letters=letters, catalogue=catalogue
+        )
+    assert await take(other) == Place(COUNT, CLUSTER, 5, 0, None)
+    assert await see(other, ("USDT", "ord-1")) == State({}, {}, {}, {})
+    assert list(await other.unpublished_dead_letters(*PLACE, 0, 9, 9)) == []
 
 
-async def nothing_is_seen_before_the_commit_and_all_of_it_afterwards(backend: Backend) -> None:
+async def an_error_undoes_the_whole_step(backend: Backend) -> None:
     one, other = await two(backend)
-    async with one.transaction():
-        await one.insert_orders([waiting("ord-1", 0)])
-        await one.insert_wallets([free("T1", 1)])
-        assert await other.orders_named([("USDT", "ord-1")]) == []
-        assert await other.first_free(Counter({POOL: 5})) == []
-    assert [order.order_id for order, _ in await other.orders_named([("USDT", "ord-1")])] == ["ord-1"]
-    assert [wallet.address for wallet in await other.first_free(Counter({POOL: 5}))] == ["T1"]
-
-
-async def what_is_read_in_a_transaction_is_of_its_first_moment(backend: Backend) -> None:
-    one, other = await two(backend)
-    await one.insert_wallets([free("T1", 1)])
-    await one.insert_orders([waiting("ord-1", 0)])
-    async with one.transaction():
-        assert [order.order_id for order, _ in await one.orders_named([("USDT", "ord-1")])] == ["ord-1"]
-        await other.update_wallets([occupied("T1", 2, "ord-1")])
-        await other.update_orders([holding("ord-1", 0, "T1")])
-        await other.insert_orders([waiting("ord-2", 3)])
-        assert list(await one.first_free(Counter({POOL: 5}))) == [free("T1", 1)]
-        assert list(await one.wallets_named([(*POOL, "T1")])) == [free("T1", 1)]
-        assert list(await one.first_waiting(Counter({POOL: 5}))) == [waiting("ord-1", 0)]
-        await one.insert_orders([waiting("ord-3", 4)])
-        assert [order.order_id for order in await one.first_waiting(Counter({POOL: 5}))] == ["ord-1", "ord-3"]
-    assert [order.order_id for order in await one.first_waiting(Counter({POOL: 5}))] == ["ord-2", "ord-3"]
-
-
-async def a_place_that_has_moved_since_the_transaction_began_is_not_moved(backend: Backend) -> None:
-    one, other = await two(backend)
-    with suppress(Undone):
-        async with one.transaction():
-            assert await one.orders_named([("USDT", "ord-1")]) == []
-            assert await move(other, 0, 5)
-            assert not await move(one, 0, 5)
-            raise Undone
-    with suppress(Undone):
-        async with one.transaction():
-            assert await one.orders_named([("USDT", "ord-1")]) == []
-            assert await move(other, 5, 7)
-            assert not await move(one, 7, 8), "where it is now was not seen"
-            raise Undone
-    assert (await take(other)).next_offset == 7
-    assert await move(one, 7, 8)
-
-
-async def an_error_undoes_the_whole_transaction(backend: Backend) -> None:
-    one, other = await two(backend)
-    await one.insert_orders([waiting("ord-1", 0)])
+    assert await move(one, 0, 1, new_orders=[waiting("ord-1", 0)])
     with pytest.raises(REFUSED):
-        await all_or_nothing(one, [waiting("ord-2", 1), waiting("ord-1", 2)])
-    assert (await take(other)).next_offset == 0
-    assert await other.orders_named([("USDT", "ord-2")]) == []
-    assert await move(one, 0, 1)  # the session goes on
-
-
-async def all_or_nothing(session: Session, orders: list[Order]) -> None:
-    async with session.transaction():
-        assert await move(session, 0, 3)
-        await session.insert_orders(orders)
-
-
-async def a_session_that_ends_in_a_transaction_leaves_nothing_behind(backend: Backend) -> None:
-    one, other = await two(backend)
-    with pytest.raises(AWAY):
-        await end_within(one)
-    assert (await take(other)).next_offset == 0
-    assert await other.orders_named([("USDT", "ord-1")]) == []
-    assert await move(other, 0, 1)
-
-
-async def end_within(session: Session) -> None:
-    async with session.transaction():
-        assert await move(session, 0, 3)
-        await session.insert_orders([waiting("ord-1", 0)])
-        session.terminate()
+        await move(one, 1, 3, new_orders=[waiting("ord-2", 1), waiting("ord-1", 2)], catalogue=read_catalogue())
+    assert await take(other) == Place(COUNT, CLUSTER, 1, 0, None)
+    assert await see(other, ("USDT", "ord-2")) == State({}, {}, {}, {})
+    assert await move(one, 1, 2)  # the session goes on
 
 
 async def a_session_that_has_ended_is_away(backend: Backend) -> None:
@@ -207,113 +159,142 @@ async def a_catalogue_is_known_from_where_it_was_recorded(backend: Backend) -> N
     session = (await two(backend))[0]
     first = read_catalogue()
     second = first.model_copy(update={"expiry_minutes": 91})
-    await session.record_catalogue(*PLACE, 0, first)
+    assert await move(session, 0, 7, catalogue=first)
     assert (await take(session)).catalogue == first.sha256
-    await session.record_catalogue(*PLACE, 7, second)
+    assert await move(session, 7, 9, catalogue=second)
     assert (await take(session)).catalogue == second.sha256
-    with pytest.raises(REFUSED):
-        await session.record_catalogue(*PLACE, 7, first)
 
 
 async def an_order_is_found_with_the_wallet_that_it_holds(backend: Backend) -> None:
     session = (await two(backend))[0]
     held, wallet = holding("ord-1", 2, "T1"), occupied("T1", 3, "ord-1")
-    await session.insert_orders([held, waiting("ord-2", 4)])
-    await session.insert_wallets([wallet])
-    found = await session.orders_named([("USDT", "ord-2"), ("USDT", "ord-1"), ("BTC", "ord-1"), ("USDT", "ord-9")])
-    assert sorted(found, key=lambda pair: pair[0].order_id) == [(held, wallet), (waiting("ord-2", 4), None)]
+    await write(session, new_orders=[held, waiting("ord-2", 4)], new_wallets=[wallet])
+    state = await see(session, ("USDT", "ord-2"), ("USDT", "ord-1"), ("BTC", "ord-1"), ("USDT", "ord-9"))
+    orders = {("USDT", "ord-1"): held, ("USDT", "ord-2"): waiting("ord-2", 4)}
+    assert state == State(orders, {(*POOL, "T1"): wallet}, {}, {})
 
 
 async def a_change_of_an_order_leaves_what_cannot_change(backend: Backend) -> None:
     session = (await two(backend))[0]
-    await session.insert_orders([waiting("ord-1", 1)])
+    await write(session, new_orders=[waiting("ord-1", 1)])
     ended = waiting(
         "ord-1", 1, status="cancelled", queue_place=None, ended_offset=9, ended_at=AT, reason="why", email="other"
     )
-    await session.update_orders([ended, waiting("ord-9", 3)])
-    found = await session.orders_named([("USDT", "ord-1"), ("USDT", "ord-9")])
-    assert [(o.status, o.queue_place, o.ended_offset, o.reason, o.email) for o, _ in found] == [
+    await write(session, changed_orders=[ended, waiting("ord-9", 3)])
+    orders = (await see(session, ("USDT", "ord-1"), ("USDT", "ord-9"))).orders
+    assert [(o.status, o.queue_place, o.ended_offset, o.reason, o.email) for o in orders.values()] == [
         ("cancelled", None, 9, "why", "ann@example.com")
     ]
 
 
 async def a_wallet_changes_and_is_found_by_its_name(backend: Backend) -> None:
     session = (await two(backend))[0]
-    await session.insert_wallets([free("T1", 1), free("T2", 2)])
+    await write(session, new_wallets=[free("T1", 1), free("T2", 2)])
     changed = occupied("T1", 5, "ord-1")
-    await session.update_wallets([changed, free("T9", 9)])
-    found = await session.wallets_named([(*POOL, "T1"), (*POOL, "T9"), ("USDT", "ERC-20", "T2")])
-    assert list(found) == [changed]
+    await write(session, changed_wallets=[changed, free("T9", 9)])
+    state = await see(session, wallets=((*POOL, "T1"), (*POOL, "T9"), ("USDT", "ERC-20", "T2")))
+    assert state == State({}, {(*POOL, "T1"): changed}, {}, {})
     with pytest.raises(REFUSED):
-        await session.insert_wallets([free("T1", 7)])
+        await write(session, new_wallets=[free("T1", 7)])
 
 
 async def the_heads_of_the_queues_come_oldest_first(backend: Backend) -> None:
     session = (await two(backend))[0]
     other_pool = ("USDT", "ERC-20")
-    await session.insert_orders([waiting(f"ord-{place}", place) for place in (7, 3, 5)])
-    await session.insert_orders([waiting("ord-1", 1, network="ERC-20"), holding("ord-2", 2, "T0")])
-    await session.insert_wallets([free(f"T{place}", place) for place in (8, 4, 6)])
-    await session.insert_wallets([occupied("T0", 2, "ord-2"), free("T1", 1, network="ERC-20")])
-    assert [order.order_id for order in await session.first_waiting(Counter({POOL: 2}))] == ["ord-3", "ord-5"]
-    assert [wallet.address for wallet in await session.first_free(Counter({POOL: 2}))] == ["T4", "T6"]
-    both = Counter({POOL: 9, other_pool: 9})
-    assert sorted(order.order_id for order in await session.first_waiting(both)) == [
-        "ord-1",
-        "ord-3",
-        "ord-5",
-        "ord-7",
-    ]
-    assert sorted(wallet.address for wallet in await session.first_free(both)) == ["T1", "T4", "T6", "T8"]
+    await write(
+        session,
+        new_orders=[
+            *(waiting(f"ord-{place}", place) for place in (7, 3, 5)),
+            waiting("ord-1", 1, network="ERC-20"),
+            holding("ord-2", 2, "T0"),
+        ],
+        new_wallets=[
+            *(free(f"T{place}", place) for place in (8, 4, 6)),
+            occupied("T0", 2, "ord-2"),
+            free("T1", 1, network="ERC-20"),
+        ],
+    )
+    state = await see(session, waiting={POOL: 2}, free={POOL: 2})
+    assert (state.waiting, state.free) == ({POOL: ["ord-3", "ord-5"]}, {POOL: ["T4", "T6"]})
+    assert state.orders == {("USDT", f"ord-{place}"): waiting(f"ord-{place}", place) for place in (3, 5)}
+    assert state.wallets == {(*POOL, f"T{place}"): free(f"T{place}", place) for place in (4, 6)}
+    state = await see(session, waiting={POOL: 9, other_pool: 9}, free={POOL: 9, other_pool: 9})
+    assert state.waiting == {POOL: ["ord-3", "ord-5", "ord-7"], other_pool: ["ord-1"]}
+    assert state.free == {POOL: ["T4", "T6", "T8"], other_pool: ["T1"]}
+
+
+async def an_order_that_may_end_needs_one_more_that_waits_in_its_pool(backend: Backend) -> None:
+    session = (await two(backend))[0]
+    ended = waiting("ord-0", 0, status="failed", queue_place=None, ended_offset=1, ended_at=AT, network=None)
+    orders = [holding("ord-1", 1, "T1"), *(waiting(f"ord-{place}", place) for place in (4, 5, 6, 7)), ended]
+    await write(session, new_orders=orders, new_wallets=[occupied("T1", 1, "ord-1")])
+    holds, waits, remembered, unknown = (("USDT", f"ord-{number}") for number in (1, 6, 0, 9))
+    assert (await see(session, holds, waits)).waiting == {}
+    assert (await see(session, ends=(holds,))).waiting == {POOL: ["ord-4"]}
+    assert (await see(session, ends=(holds, waits))).waiting == {POOL: ["ord-4", "ord-5"]}
+    assert (await see(session, ends=(holds,), waiting={POOL: 2})).waiting == {POOL: ["ord-4", "ord-5", "ord-6"]}
+    assert (await see(session, ends=(remembered, unknown))).waiting == {}
 
 
 async def a_wallet_and_an_order_have_one_open_assignment(backend: Backend) -> None:
     session = (await two(backend))[0]
-    await session.insert_orders([holding("ord-1", 0, "T1"), waiting("ord-2", 1)])
-    await session.insert_assignments(0, [assignment("ord-1", "T1", 2), assignment("ord-2", "T9", 3, released=4)])
+    await write(
+        session,
+        new_orders=[holding("ord-1", 0, "T1"), waiting("ord-2", 1)],
+        assignments=[assignment("ord-1", "T1", 2), assignment("ord-2", "T9", 3, released=4)],
+    )
     for second in (assignment("ord-2", "T1", 5), assignment("ord-1", "T2", 6), assignment("ord-2", "T2", 2)):
         with pytest.raises(REFUSED):
-            await session.insert_assignments(0, [second])
-    async with session.transaction():
-        await session.close_assignments(0, [Release(2, 7, AT)])
-        await session.insert_assignments(0, [assignment("ord-2", "T1", 7)])
+            await write(session, assignments=[second])
+    await write(session, releases=[Release(2, 7, AT)], assignments=[assignment("ord-2", "T1", 7)])
 
 
 async def the_outbox_tells_what_was_kept_in_offset_order(backend: Backend) -> None:
     session = (await two(backend))[0]
     numbers = (9, 3, 5, 7)
-    await session.insert_orders([holding(f"ord-{number}", number, f"T{number}") for number in numbers])
-    await session.insert_assignments(0, [assignment(f"ord-{number}", f"T{number}", number) for number in numbers])
-    await session.insert_assignments(1, [assignment("ord-9", "T8", 4, released=6)])
+    await write(
+        session,
+        new_orders=[holding(f"ord-{number}", number, f"T{number}") for number in numbers],
+        assignments=[assignment(f"ord-{number}", f"T{number}", number) for number in numbers],
+        dead_letters=[dead_letter(offset) for offset in (8, 2, 4)],
+    )
     found = await session.unpublished_notifications(0, 3, 9, 2)
     assert list(found) == [notification("ord-3", "T3", 3), notification("ord-5", "T5", 5)]
     assert list(await session.unpublished_notifications(0, 6, 9, 9)) == [notification("ord-7", "T7", 7)]
-    await session.insert_dead_letters(*PLACE, [dead_letter(offset) for offset in (8, 2, 4)])
+    assert list(await session.unpublished_notifications(1, 0, 9, 9)) == []
     assert list(await session.unpublished_dead_letters(*PLACE, 2, 8, 9)) == [dead_letter(2), dead_letter(4)]
     assert list(await session.unpublished_dead_letters(*PLACE, 2, 9, 1)) == [dead_letter(2)]
     assert list(await session.unpublished_dead_letters(TOPIC, 1, 0, 9, 9)) == []
     with pytest.raises(REFUSED):
-        await session.insert_dead_letters(*PLACE, [dead_letter(8)])
+        await write(session, dead_letters=[dead_letter(8)])
 
 
-async def still_waits(task: "asyncio.Task[object]") -> bool:
-    """Whether the task waits for something that somebody else must do."""
-    done, _ = await asyncio.wait([task], timeout=STILL_SECONDS)
+async def a_dead_letter_is_kept_byte_for_byte(backend: Backend) -> None:
+    session = (await two(backend))[0]
+    odd = bytes(range(256))
+    letters = [
+        dead_letter(1)._replace(key=odd, value=odd, value_length=256, message='quote" back\\slash\nline, {brace} №'),
+        dead_letter(2)._replace(key=b"", value=b"", value_length=0),
+        dead_letter(3)._replace(key=None, value=None, value_length=None, value_sha256=None, message="NULL"),
+    ]
+    await write(session, dead_letters=letters)
+    assert list(await session.unpublished_dead_letters(*PLACE, 0, 9, 9)) == letters
+
+
+async def still_wait(*tasks: "asyncio.Task[Any]") -> bool:
+    """Whether the tasks wait for something that somebody else must do."""
+    done, _ = await asyncio.wait(tasks, timeout=STILL_SECONDS)
     return not done
 
 
 SESSION_PROMISES: tuple[Promise, ...] = (
     the_place_begins_at_0_and_remembers_its_log,
     only_exactly_from_its_start_the_place_moves,
-    who_moves_the_place_lets_others_wait_and_then_say_no,
-    who_gives_up_lets_the_next_one_move_the_place,
+    who_moves_the_place_waits_for_who_is_moving_it,
     the_place_is_told_only_when_nobody_is_moving_it,
-    a_fenced_transaction_keeps_nobody_waiting,
-    nothing_is_seen_before_the_commit_and_all_of_it_afterwards,
-    what_is_read_in_a_transaction_is_of_its_first_moment,
-    a_place_that_has_moved_since_the_transaction_began_is_not_moved,
-    an_error_undoes_the_whole_transaction,
-    a_session_that_ends_in_a_transaction_leaves_nothing_behind,
+    what_is_read_waits_for_nobody_and_comes_with_the_place,
+    who_is_fenced_writes_nothing,
+    an_error_undoes_the_whole_step,
     a_session_that_has_ended_is_away,
     the_watermark_only_grows_and_never_passes_the_place,
     a_catalogue_is_known_from_where_it_was_recorded,
@@ -321,6 +302,8 @@ SESSION_PROMISES: tuple[Promise, ...] = (
     a_change_of_an_order_leaves_what_cannot_change,
     a_wallet_changes_and_is_found_by_its_name,
     the_heads_of_the_queues_come_oldest_first,
+    an_order_that_may_end_needs_one_more_that_waits_in_its_pool,
     a_wallet_and_an_order_have_one_open_assignment,
     the_outbox_tells_what_was_kept_in_offset_order,
+    a_dead_letter_is_kept_byte_for_byte,
 )

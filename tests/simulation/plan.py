@@ -10,22 +10,8 @@ HORIZON_SECONDS = 40.0
 CALLS = (
     "connect",
     "take_place",
-    "begin",
-    "advance",
-    "record_catalogue",
-    "orders_named",
-    "wallets_named",
-    "first_free",
-    "first_waiting",
-    "insert_orders",
-    "update_orders",
-    "insert_wallets",
-    "update_wallets",
-    "close_assignments",
-    "insert_assignments",
-    "insert_dead_letters",
-    "commit",
-    "rollback",
+    "gather",
+    "apply",
     "note_published",
     "unpublished_notifications",
     "unpublished_dead_letters",
@@ -35,7 +21,7 @@ CALLS = (
     "send",
 )
 "Every await of the allocator that reaches a server."
-CRITICAL = ("commit", "advance", "publish", "send", "take_place", "note_published", "fetch")
+CRITICAL = ("apply", "publish", "send", "take_place", "note_published", "fetch")
 "Where most of what can go wrong goes wrong: half of the faults are put here."
 
 KINDS = (

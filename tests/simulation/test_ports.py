@@ -1,15 +1,17 @@
 """The simulated servers keep the promises that the real ones keep."""
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from consumers.allocator.outbox import Message
 from consumers.allocator.ports import Publisher, Session, Source
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
-from tests.ports.backend import Promise
+from tests.ports.backend import TOPIC, Promise
 from tests.simulation.broker import SimulatedLog, SimulatedPublisher, SimulatedSource, SimulatedTopics
-from tests.simulation.database import Database, SimulatedSession
+from tests.simulation.database import Database, SimulatedSession, Transaction
 from tests.simulation.events import catalogues
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Fault
@@ -56,6 +58,13 @@ class SimulatedBackend:
 
     async def session(self) -> Session:
         return SimulatedSession(self._process, self._database)
+
+    @asynccontextmanager
+    async def moving(self) -> AsyncIterator[None]:
+        other = Transaction(self._database)
+        await self._database.lock((TOPIC, 0), other)
+        yield
+        other.end()
 
     async def source(self) -> Source:
         return SimulatedSource(self._process, self._log)

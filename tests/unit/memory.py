@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from consumers.allocator.decide import decide
-from consumers.allocator.needs import heads, named
+from consumers.allocator.needs import many_waiting, needs_of
 from consumers.allocator.reading import Reader
 from consumers.allocator.state import (
     Assignment,
@@ -51,16 +51,15 @@ class Memory:
 
     def gather(self, entries: Sequence[Entry]) -> State:
         """As the database's reads: what is named, and no more of a queue than the batch can use."""
-        order_keys, wallet_keys = named(entries)
-        orders = {key: self.orders[key] for key in order_keys if key in self.orders}
-        wallets = {key: self.wallets[key] for key in wallet_keys if key in self.wallets}
+        needs = needs_of(entries)
+        orders = {key: self.orders[key] for key in needs.orders if key in self.orders}
+        wallets = {key: self.wallets[key] for key in needs.wallets if key in self.wallets}
         for order in orders.values():
             if order.network is not None and order.address is not None:
                 key = (order.currency, order.network, order.address)
                 wallets[key] = self.wallets[key]
-        many_free, many_waiting = heads(entries, orders)
-        free = {pool: self.free(pool)[:many] for pool, many in many_free.items()}
-        waiting = {pool: self.waiting(pool)[:many] for pool, many in many_waiting.items()}
+        free = {pool: self.free(pool)[:many] for pool, many in needs.free.items()}
+        waiting = {pool: self.waiting(pool)[:many] for pool, many in many_waiting(needs, orders).items()}
         wallets |= {(*pool, name): self.wallets[(*pool, name)] for pool, names in free.items() for name in names}
         orders |= {(pool[0], name): self.orders[pool[0], name] for pool, names in waiting.items() for name in names}
         return State(orders, wallets, free, waiting)

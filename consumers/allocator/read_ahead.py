@@ -1,0 +1,97 @@
+"""What is fetched and read of a partition while its owner is busy with what came before."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from types import TracebackType
+from typing import Self
+
+from consumers.allocator.in_hand import InHand
+from consumers.allocator.ports import Source
+from consumers.allocator.reading import Reader, Record
+from consumers.allocator.state import Entry
+
+FETCH_SECONDS = 1.0
+TURN_SECONDS = 0.005
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+AHEAD = 2
+"Batches that an owner may have in hand: the one that it processes, and the next one."
+
+
+class ReadAhead:
+    """Takes every record as soon as it comes: one that stays in the consumer keeps the consumer from fetching, for
+    all partitions of the process."""
+
+    def __init__(
+        self, source: Source, reader: Reader, in_hand: InHand, *, batch_records: int, on_change: Callable[[], None]
+    ) -> None:
+        """Args:
+        batch_records: the most that `take` gives.
+        on_change: called where `take` has something new to say.
+        """
+        self._source = source
+        self._reader = reader
+        self._in_hand = in_hand
+        self._batch_records = batch_records
+        self._on_change = on_change
+        self._holding = 0
+        "How many of the records in hand are its own."
+        self._entries: list[Entry] = []
+
+    async def __aenter__(self) -> Self:
+        self._reading = asyncio.create_task(self._read_on())
+        self._reading.add_done_callback(lambda _: self._on_change())
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
+        self.give_back(self._holding)
+
+    def take(self) -> list[Entry]:
+        """The next batch: what has come, up to the records and the bytes of one; one record at least, however large.
+        Empty where nothing has come.
+
+        Raises:
+            KafkaError: nothing more will come.
+        """
+        if self._reading.done():
+            self._reading.result()
+        sizes = accumulate(len(entry.value or b"") for entry in self._entries[: self._batch_records])
+        count = max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
+        taken, self._entries = self._entries[:count], self._entries[count:]
+        return taken
+
+    def give_back(self, records: int) -> None:
+        """So many of what was taken are applied."""
+        self._holding -= records
+        self._in_hand.give_back(records)
+
+    async def _read_on(self) -> None:
+        while True:
+            while self._room() < 1:
+                await self._in_hand.change()
+            if records := list(await self._source.fetch(1, FETCH_SECONDS)):
+                if (more := self._room() - 1) > 0:
+                    records += await self._source.fetch(more, 0)
+                self._holding += len(records)
+                self._in_hand.take(len(records))
+                await self._read(records)
+
+    def _room(self) -> int:
+        return min(self._in_hand.room(self._holding), AHEAD * self._batch_records - self._holding)
+
+    async def _read(self, records: Sequence[Record]) -> None:
+        """Records can be made to be slow to read, and other partitions are in the middle of transactions meanwhile:
+        they take turns."""
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + TURN_SECONDS
+        for record in records:
+            self._entries.append(self._reader.read(record))
+            if loop.time() > turn_ends:
+                self._on_change()
+                await asyncio.sleep(0)
+                turn_ends = loop.time() + TURN_SECONDS
+        self._on_change()
