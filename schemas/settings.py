@@ -63,6 +63,8 @@ class Settings(BaseModel):
     "Where PostgreSQL is: postgresql://user:password@host:port/database."
     smtp_url: SecretStr | None = None
     "Where mail goes: smtp://user:password@host:587 (STARTTLS) or smtps://…:465."
+    smtp_tls_cafile: Path | None = None
+    "Certificates in PEM by which the mail server's is verified; the system's where it is not set."
     mail_from: str = "walletq <deposits@walletq.example>"
     company_name: str = "walletq"
 

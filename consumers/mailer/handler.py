@@ -1,7 +1,6 @@
 """The mailer's process: what is wired to what."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from consumers.mailer.intake import Intake
 from consumers.mailer.letters import Letter, Message, compose, read_sender
 from consumers.mailer.notices import Changes
 from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.tls import trusting
 from consumers.mailer.topic import read_topic
 from consumers.member import member
 from schemas.catalogue import Catalogue, read_catalogue
@@ -40,16 +40,13 @@ MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 START_SECONDS = 15.0
 
 
-async def run_mailer(
-    settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None, tls: ssl.SSLContext | None = None
-) -> None:
+async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
     """Consume notifications and send their mails until `stop`.
 
     Args:
         settings: where the servers are, and how the mails are.
         stop: set it, and the mailer finishes what is in flight and leaves its group.
         terms: the limits by which it works, if not those of the settings.
-        tls: which certificates of a mail server are trusted, if not those of the system.
 
     Raises:
         ServerUnreachable: Kafka or the database does not answer at the start. Later it is waited for.
@@ -59,7 +56,7 @@ async def run_mailer(
         LogDoesNotFit: the log and the database are not of the same history.
     """
     topic = names(settings).notifications
-    connections = Connections(read_mail_server(settings.need_smtp()), tls or ssl.create_default_context())
+    connections = Connections(read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile))
     letters = composer(settings, read_catalogue(settings.catalogue))
     async with (
         _database(settings) as pool,

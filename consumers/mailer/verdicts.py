@@ -71,6 +71,7 @@ class Verdict:
 
 # RFC 4954: the server wants us to authenticate, in whatever phase it says so.
 _AUTHENTICATION = frozenset({530, 534, 535, 538})
+_ADDRESS = re.compile(r"[^\s<>\"',;:()]+@[^\s<>\"',;:()]+")
 _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL})
 
@@ -100,7 +101,8 @@ def _kind(phase: Phase, problem: Problem) -> Kind:
 def _describe(phase: Phase, problem: Problem) -> str:
     match problem:
         case Reply(code=code, text=text) if phase in _ABOUT_US:
-            return f"{code} {_printable(text)}"
+            # A server may still be speaking of the recipient before.
+            return f"{code} {_printable(_ADDRESS.sub('…', text))}"
         case Reply(code=code, text=text):
             # The rest of the text may repeat the recipient.
             enhanced = _ENHANCED_CODE.match(text)

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import asyncpg
@@ -20,6 +20,8 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.kafka import client_options
 from tests.servers.wait import until
+
+Value = TypeVar("Value")
 
 TRON = "TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf"
 
@@ -157,12 +159,10 @@ async def open_world(settings: Settings, database: asyncpg.Connection) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def mailing(
-    settings: Settings, *, terms: Terms | None = None, tls: ssl.SSLContext | None = None
-) -> AsyncIterator["asyncio.Task[None]"]:
+async def mailing(settings: Settings, *, terms: Terms | None = None) -> AsyncIterator["asyncio.Task[None]"]:
     """A mailer at work; it is told to stop at the end, and its errors come out."""
     stop = asyncio.Event()
-    mailer = asyncio.create_task(run_mailer(settings, stop, terms=terms, tls=tls))
+    mailer = asyncio.create_task(run_mailer(settings, stop, terms=terms))
     try:
         yield mailer
     finally:
@@ -173,11 +173,11 @@ async def mailing(
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[bool]], seconds: float = 20, explain: Callable[[], str] = lambda: ""
-) -> None:
-    """Wait until it holds."""
+    holds: Callable[[], Awaitable[Value | None]], seconds: float = 20, explain: Callable[[], str] = lambda: ""
+) -> Value:
+    """Wait until it holds, and return its answer."""
     try:
-        await until(holds, seconds)
+        return cast(Value, await until(holds, seconds))
     except AssertionError as error:
         error.add_note(explain())
         raise
@@ -190,6 +190,7 @@ class MoodyServer:
     Each list gives the answers of a command one by one; after its end the command is taken.
     """
 
+    rset: list[str] = field(default_factory=list)
     mail: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
@@ -208,7 +209,16 @@ class MoodyServer:
     def url(self) -> str:
         """Where it is."""
         user = "mailer:secret@" if self.require_auth else ""
-        return f"smtp://{user}127.0.0.1:{self.port}"
+        return f"smtp{'s' if self.implicit_tls else ''}://{user}127.0.0.1:{self.port}"
+
+    async def handle_RSET(self, server: SMTP, *_: Any) -> str:  # noqa: N802
+        """RSET."""
+        return await self._answer("RSET", self.rset, server)
+
+    async def handle_QUIT(self, *_: Any) -> str:  # noqa: N802
+        """QUIT."""
+        self.asked.append("QUIT")
+        return "221 Bye"
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]

@@ -1,9 +1,14 @@
 """Mail servers that refuse, stumble or vanish: what becomes of the deliveries."""
 
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+import structlog
+import trustme
 from pydantic import SecretStr
 
 from consumers.mailer.dispatch import Terms
@@ -109,6 +114,25 @@ async def test_while_the_server_refuses_us_nobody_s_attempts_are_used_up(world: 
     assert server.asked.count("MAIL") <= 22
 
 
+async def test_a_server_that_we_cannot_trust_gets_nothing_until_its_authority_is_named(
+    world: World, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    offered = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(offered)
+    said = await world.assigned("ord-1")
+    async with serving(MoodyServer(tls=offered, implicit_tls=True)) as server:
+        settings = aimed_at(world, server)
+        with structlog.testing.capture_logs() as logs:
+            async with mailing(settings):
+                refused = await eventually(lambda: _entry(logs, "mail_server_refuses_us"))
+        assert "name its certificate in WALLETQ_SMTP_TLS_CAFILE" in refused["answer"]
+        assert server.asked == []
+        async with mailing(settings.model_copy(update={"smtp_tls_cafile": tmp_path / "ca.pem"})):
+            assert (await world.until(said, "sent"))["attempts"] == 1
+
+
 async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: World) -> None:
     server = MoodyServer()
     async with serving(server):
@@ -130,6 +154,10 @@ async def test_a_refused_mail_is_not_tried_past_the_expiry_of_its_order(world: W
             expired = await world.until(said, "expired")
     assert expired["next_attempt_at"] is None
     assert server.envelopes == []
+
+
+async def _entry(logs: Sequence[MutableMapping[str, Any]], event: str) -> MutableMapping[str, Any] | None:
+    return next((entry for entry in logs if entry["event"] == event), None)
 
 
 async def _tried(world: World, said: WalletAssigned) -> bool:

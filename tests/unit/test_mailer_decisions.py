@@ -1,10 +1,12 @@
 """The mailer's pure decisions: verdicts, endings, the gate, what a batch of notifications changes."""
 
+import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from aiosmtplib import SMTPServerDisconnected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from consumers.mailer.dispatch import Terms, mail_refused
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending
 from consumers.mailer.gate import Gate
 from consumers.mailer.notices import Known, Record, decide, read_notice
-from consumers.mailer.smtp import MailServer, read_mail_server
+from consumers.mailer.smtp import MailServer, read_loss, read_mail_server
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
 from schemas.trace import read_traceparent
@@ -84,6 +86,7 @@ def test_a_message_may_have_arrived_only_after_the_final_dot(phase: Phase, code:
 def test_a_verdict_names_no_customer_but_says_what_the_server_told_us() -> None:
     assert classify(Phase.RCPT, Reply(550, "5.1.1 <ann@example.com>: unknown")).text == "RCPT: 550 5.1.1"
     assert classify(Phase.FINAL_DOT, Reply(554, "ann@example.com")).text == "FINAL_DOT: 554"
+    assert classify(Phase.MAIL, Reply(450, "too much for <ann@example.com>")).text == "MAIL: 450 too much for <…>"
     assert classify(Phase.AUTH, Reply(535, "5.7.8 Bad\ncredentials")).text == "AUTH: 535 5.7.8 Bad credentials"
 
 
@@ -261,3 +264,20 @@ def test_starttls_is_required_except_on_loopback(url: str, server: MailServer) -
 
 def test_a_password_does_not_show() -> None:
     assert "secret" not in repr(read_mail_server("smtps://user:secret@mail.example"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "problem"),
+    [
+        (Phase.CONNECT, Insecure),
+        (Phase.STARTTLS, Insecure),
+        (Phase.EHLO, Insecure),
+        (Phase.MAIL, NoAnswer),
+        (Phase.FINAL_DOT, NoAnswer),
+    ],
+)
+def test_tls_that_breaks_in_the_middle_of_a_mail_is_a_lost_connection(phase: Phase, problem: type[Problem]) -> None:
+    lost = SMTPServerDisconnected("Connection lost")
+    lost.__cause__ = ssl.SSLError(1, "[SSL] bad record mac")
+    assert isinstance(read_loss(phase, lost), problem)
+    assert isinstance(read_loss(phase, ConnectionResetError()), NoAnswer)
