@@ -88,6 +88,10 @@ class Settings(BaseModel):
     "The most SMTP connections of one mailer, and so the most mails in flight."
     mail_lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 60
     "Seconds for which a claimed delivery belongs to its mailer."
+    mail_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    "The most mails that one mailer sends in a second; unset: no limit."
+    mail_per_domain_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    "The most of them to one domain; unset: no limit."
     mail_unknown: Literal["resend", "hold"] = "resend"
     "What becomes of a mail whose outcome is unknown (connection lost after the final dot)."
     clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5

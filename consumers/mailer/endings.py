@@ -64,12 +64,21 @@ GIVE_BACK = Ending("due")
 "Nothing was tried: it is due again at once."
 
 
-def before_sending(
-    dossier: Dossier, *, interrupted: bool, unknown: Literal["resend", "hold"], now: datetime
-) -> Ending | None:
-    """How the delivery ends without an attempt; None where its mail is to be sent."""
+def put_off(seconds: float) -> Ending:
+    """How a delivery ends for now whose mail has to wait for its domain's turn."""
+    return Ending("due", "its domain is at its limit", delay=seconds)
+
+
+def when_claimed(*, interrupted: bool, unknown: Literal["resend", "hold"]) -> Ending | None:
+    """How the delivery ends at once; None where its turn may come. Asked before anything else: a claim that is given
+    back is not known to have been interrupted any more."""
     if interrupted and unknown == "hold":
         return Ending("held", "unknown: the mailer died while it sent the mail")
+    return None
+
+
+def before_sending(dossier: Dossier, now: datetime) -> Ending | None:
+    """How the delivery ends without an attempt; None where its mail is to be sent."""
     if dossier.released or dossier.email is None or dossier.amount is None or dossier.expires_at is None:
         return Ending("superseded", "the order has ended, or has another wallet")
     if now >= dossier.expires_at:

@@ -26,6 +26,7 @@ MOST_MAILS = 100
 OLDEST_SECONDS = 300.0
 "A connection that has carried so many mails, or is so old, is replaced, before the server or a balancer ends it."
 
+_SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 _LINE_BEGINS_WITH_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -83,8 +84,10 @@ class Connections:
                 that is slow to answer has the message all the same: whoever gives up sends it twice.
 
         Raises:
-            ValueError: the message's addresses cannot be said in SMTP.
+            ValueError: the recipient is nothing that RCPT can say.
         """
+        if not _SAFE.fullmatch(message.recipient):
+            raise ValueError("the recipient is no address, or would say more in SMTP than that")
         session = await self._take()
         try:
             verdict = await session.send(message, seconds, answer_seconds or seconds)

@@ -67,6 +67,8 @@ class Verdict:
 
     kind: Kind
     text: str
+    phase: Phase
+    "How far it came."
 
 
 # RFC 4954: the server wants us to authenticate, in whatever phase it says so.
@@ -79,8 +81,8 @@ _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Ph
 def classify(phase: Phase, problem: Problem | None) -> Verdict:
     """The verdict on an attempt that came as far as `phase`; None is success."""
     if problem is None:
-        return Verdict(Kind.SENT, "sent")
-    return Verdict(_kind(phase, problem), f"{phase.name}: {_describe(phase, problem)}")
+        return Verdict(Kind.SENT, "sent", phase)
+    return Verdict(_kind(phase, problem), f"{phase.name}: {_describe(phase, problem)}", phase)
 
 
 def _kind(phase: Phase, problem: Problem) -> Kind:

@@ -27,6 +27,8 @@ WRONG = {
     "WALLETQ_SESSION_TIMEOUT_MS": ["10"],
     "WALLETQ_MAIL_CONNECTIONS": ["0"],
     "WALLETQ_MAIL_LEASE_SECONDS": ["0", "nan"],
+    "WALLETQ_MAIL_PER_SECOND": ["0", "-1", "nan", "inf"],
+    "WALLETQ_MAIL_PER_DOMAIN_PER_SECOND": ["0", "nan", "many"],
     "WALLETQ_MAIL_UNKNOWN": ["forget"],
     "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1"],
     "WALLETQ_LOG_LEVEL": ["verbose"],
