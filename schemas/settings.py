@@ -94,6 +94,10 @@ class Settings(BaseModel):
     "The most of them to one domain; unset: no limit."
     mail_unknown: Literal["resend", "hold"] = "resend"
     "What becomes of a mail whose outcome is unknown (connection lost after the final dot)."
+    mail_queued: bool = False
+    "Whether customers get a mail, too, when their order waits for a wallet, with its place in the queue."
+    mail_queued_after_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10
+    "Seconds that an order waits before that mail is due."
     clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5
     "Seconds between two looks of the clock at what has expired."
     log_level: Literal["debug", "info", "warning", "error"] = "info"

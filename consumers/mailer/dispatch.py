@@ -196,7 +196,7 @@ class Dispatcher:
             task.claim,
             ending,
             address=task.dossier.address if ending.shown else None,
-            dead_letter=mail_refused(task.dossier, ending) if ending.state == "failed" else None,
+            dead_letter=mail_refused(task.dossier, ending),
         )
 
     async def _turn(self, task: Task) -> Ending | None:
@@ -285,9 +285,16 @@ class Dispatcher:
             log.warning("mails_left_in_flight", count=self._in_flight)
 
 
-def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter:
-    """The dead letter of a notification whose mail failed; its bytes are written anew."""
+def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter | None:
+    """The dead letter of a notification whose mail failed; its bytes are written anew. None where it did not fail, or
+    has no notification."""
+    if ending.state != "failed" or dossier.kind != "assigned":
+        return None
+    assert dossier.network is not None
+    assert dossier.address is not None
     assert dossier.amount is not None
+    assert dossier.waited is not None
+    assert dossier.assigned_at is not None
     assert dossier.expires_at is not None
     # Not validated: what is odd about the order may be why its mail failed.
     value = WalletAssigned.model_construct(

@@ -29,6 +29,8 @@ WRONG = {
     "WALLETQ_MAIL_LEASE_SECONDS": ["0", "nan"],
     "WALLETQ_MAIL_PER_SECOND": ["0", "-1", "nan", "inf"],
     "WALLETQ_MAIL_PER_DOMAIN_PER_SECOND": ["0", "nan", "many"],
+    "WALLETQ_MAIL_QUEUED": ["perhaps"],
+    "WALLETQ_MAIL_QUEUED_AFTER_SECONDS": ["-1", "nan"],
     "WALLETQ_MAIL_UNKNOWN": ["forget"],
     "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1"],
     "WALLETQ_LOG_LEVEL": ["verbose"],
