@@ -63,6 +63,8 @@ class Settings(BaseModel):
     "Where PostgreSQL is: postgresql://user:password@host:port/database."
     smtp_url: SecretStr | None = None
     "Where mail goes: smtp://user:password@host:587 (STARTTLS) or smtps://…:465."
+    smtp_tls_cafile: Path | None = None
+    "Certificates in PEM by which the mail server's is verified; the system's where it is not set."
     mail_from: str = "walletq <deposits@walletq.example>"
     company_name: str = "walletq"
 
@@ -86,8 +88,16 @@ class Settings(BaseModel):
     "The most SMTP connections of one mailer, and so the most mails in flight."
     mail_lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 60
     "Seconds for which a claimed delivery belongs to its mailer."
+    mail_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    "The most mails that one mailer sends in a second; unset: no limit."
+    mail_per_domain_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    "The most of them to one domain; unset: no limit."
     mail_unknown: Literal["resend", "hold"] = "resend"
     "What becomes of a mail whose outcome is unknown (connection lost after the final dot)."
+    mail_queued: bool = False
+    "Whether customers get a mail, too, when their order waits for a wallet, with its place in the queue."
+    mail_queued_after_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10
+    "Seconds that an order waits before that mail is due."
     clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5
     "Seconds between two looks of the clock at what has expired."
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,9 +1,10 @@
 """The mailer's tables: deliveries, its dead letters, and where its partitions go on."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ import asyncpg
 
 from consumers.errors import Fenced
 from consumers.mailer.endings import Dossier, Ending
-from consumers.mailer.notices import Changes, DeadLetter, Known
+from consumers.mailer.notices import Changes, DeadLetter, Delivery, Known
+from consumers.mailer.ranks import Ranks
 from storage.sql import read_queries
 
 SQL = read_queries("mailer")
@@ -40,6 +42,16 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """An order that has waited for a while."""
+
+    currency: str
+    order_id: str
+    queue_place: int
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a partition goes on, and which log that is a place in."""
 
@@ -55,6 +67,7 @@ class Deliveries:
     def __init__(self, pool: asyncpg.Pool, topic: str) -> None:
         self._pool = pool
         self._topic = topic
+        self._ranks = Ranks()
 
     async def places(self, partitions: Sequence[int], partition_count: int, cluster_id: str) -> list[Place]:
         """Where these partitions go on; those that were never seen begin at 0 with this count and cluster."""
@@ -95,15 +108,31 @@ class Deliveries:
             if not rows:
                 return []
             claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
-            found = await connection.fetch(SQL["look"], [claim.notification_id for claim in claims], lease_holder)
-        dossiers = {row["notification_id"]: Dossier(**row) for row in found}
+            dossiers = await self._look(connection, [claim.notification_id for claim in claims], lease_holder)
         return [(claim, dossiers[claim.notification_id]) for claim in claims if claim.notification_id in dossiers]
 
     async def look(self, claim: Claim) -> Dossier | None:
         """What is to be known for its mail now; None where the lease is lost."""
         async with self._work() as connection:
-            row = await connection.fetchrow(SQL["look"], [claim.notification_id], claim.lease_holder)
-        return row and Dossier(**row)
+            found = await self._look(connection, [claim.notification_id], claim.lease_holder)
+        return found.get(claim.notification_id)
+
+    async def queued_in_hand(self) -> int:
+        """How many deliveries of kind queued have not ended."""
+        async with self._work() as connection:
+            count: int = await connection.fetchval(SQL["queued_in_hand"])
+        return count
+
+    async def waiting(self, pools: Sequence[tuple[str, str]], seconds: float, count: int) -> list[Waiting]:
+        """Up to `count` orders of these pools that have waited for so long and have no delivery of kind queued."""
+        async with self._work() as connection:
+            rows = await connection.fetch(SQL["waiting"], *_columns(pools, 2), seconds, count)
+        return [Waiting(**row) for row in rows]
+
+    async def add_queued(self, deliveries: Sequence[Delivery]) -> None:
+        """Deliveries of kind queued, due at once; one that exists stays as it is."""
+        async with self._work() as connection:
+            await connection.execute(SQL["add_queued"], *_columns(map(astuple, deliveries), 6))
 
     async def settle(self, settled: Sequence[Settled]) -> set[UUID]:
         """End attempts, in one transaction with their dead letters. Those whose lease still held."""
@@ -158,6 +187,18 @@ class Deliveries:
                 raise
             finally:
                 await self._pool.release(connection)
+
+    async def _look(
+        self, connection: asyncpg.Connection, notification_ids: Sequence[UUID], lease_holder: UUID
+    ) -> dict[UUID, Dossier]:
+        found = [Dossier(**row) for row in await connection.fetch(SQL["look"], notification_ids, lease_holder)]
+        places = {
+            one.notification_id: (one.currency, one.network, one.queue_place)
+            for one in found
+            if one.kind == "queued" and one.network is not None and one.queue_place is not None
+        }
+        ahead = await self._ranks.ahead(connection, places, time.monotonic()) if places else {}
+        return {one.notification_id: replace(one, ahead=ahead.get(one.notification_id)) for one in found}
 
     async def _add_dead_letters(self, connection: Any, dead_letters: Sequence[DeadLetter]) -> None:
         if dead_letters:

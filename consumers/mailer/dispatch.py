@@ -13,13 +13,23 @@ from uuid import uuid4
 import structlog
 
 from consumers.mailer.deliveries import Claim, Deliveries, Settled
-from consumers.mailer.endings import GIVE_BACK, Backoff, Dossier, Ending, after_sending, before_sending
+from consumers.mailer.endings import (
+    GIVE_BACK,
+    Backoff,
+    Dossier,
+    Ending,
+    after_sending,
+    before_sending,
+    put_off,
+    when_claimed,
+)
 from consumers.mailer.gate import Gate
 from consumers.mailer.letters import Message
+from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import MAIL_REFUSED, DeadLetter, Record, dead_letter
 from consumers.mailer.patience import SERVER_AWAY, first_of, patiently
 from consumers.mailer.smtp import Connections
-from consumers.mailer.verdicts import Kind, Verdict
+from consumers.mailer.verdicts import Kind, Phase, Verdict
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 
@@ -46,27 +56,41 @@ class Terms:
     unknown: Literal["resend", "hold"]
     backoff: Backoff = field(default_factory=Backoff)
     stop_seconds: float = 8.0
+    per_second: float | None = None
+    per_domain: float | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Terms":
         """Those of the settings."""
-        return cls(settings.mail_connections, settings.mail_lease_seconds, settings.mail_unknown)
+        return cls(
+            settings.mail_connections,
+            settings.mail_lease_seconds,
+            settings.mail_unknown,
+            per_second=settings.mail_per_second,
+            per_domain=settings.mail_per_domain_per_second,
+        )
 
     @property
     def in_flight(self) -> int:
         """The most deliveries under lease. Where an unknown outcome is held none is claimed ahead: after a crash
-        every claimed delivery counts as one."""
-        return self.connections * (AHEAD if self.unknown == "resend" else 1)
+        every claimed delivery counts as one. Nor are more than can begin in time under the overall limit."""
+        most = self.connections * (AHEAD if self.unknown == "resend" else 1)
+        return most if self.per_second is None else max(1, min(most, int(self.per_second * self.begin_seconds / 2)))
 
     @property
     def send_seconds(self) -> float:
-        """The longest that an attempt may take: well below the lease, or another mailer would send the same mail."""
+        """Within which a mail is handed over: well below the lease, or another mailer would send the same mail."""
         return min(LONGEST_SEND_SECONDS, self.lease_seconds / 2)
 
     @property
     def begin_seconds(self) -> float:
         """An attempt begins within so many seconds of its claim, or not at all."""
-        return self.lease_seconds * 0.9 - self.send_seconds
+        return self.answer_seconds - self.send_seconds
+
+    @property
+    def answer_seconds(self) -> float:
+        """The outcome is known within so many seconds of the claim."""
+        return self.lease_seconds * 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +102,11 @@ class Task:
     claimed_at: float
     read_at: float
     is_probe: bool
+
+    @property
+    def waited(self) -> float:
+        """Seconds since it was claimed."""
+        return time.monotonic() - self.claimed_at
 
     def now(self) -> datetime:
         """The database's time, from its last answer and ours since."""
@@ -103,6 +132,8 @@ class Dispatcher:
         self._compose = compose
         self._terms = terms
         self._on_dead_letter = on_dead_letter
+        self._limits = Limits(terms.per_second, terms.per_domain)
+        self._stopping = asyncio.Event()
         self._waiting: asyncio.Queue[Task] = asyncio.Queue()
         self._settled: asyncio.Queue[Settled] = asyncio.Queue()
         self._in_flight = 0
@@ -119,6 +150,7 @@ class Dispatcher:
                 if pause:
                     await first_of(self.wake, pause)
                 self._connections.close_idle()
+            self._stopping.set()
             await self._finish()
             for worker in workers:
                 worker.cancel()
@@ -136,7 +168,10 @@ class Dispatcher:
         read_at = time.monotonic()
         for claim, dossier in claims:
             self._in_flight += 1
-            self._waiting.put_nowait(Task(claim, dossier, claimed_at, read_at, is_probe))
+            if ending := when_claimed(interrupted=claim.interrupted, unknown=self._terms.unknown):
+                self._settled.put_nowait(Settled(claim, ending))
+            else:
+                self._waiting.put_nowait(Task(claim, dossier, claimed_at, read_at, is_probe))
         if len(claims) == room:
             return 0.0
         due = await self._deliveries.next_due()
@@ -149,32 +184,43 @@ class Dispatcher:
             self._settled.put_nowait(await self._attempt(task))
 
     async def _attempt(self, task: Task) -> Settled:
-        waited = time.monotonic() - task.claimed_at
-        if waited > self._terms.begin_seconds or not (self._gate.is_open or task.is_probe):
-            return Settled(task.claim, GIVE_BACK)
-        if time.monotonic() - task.read_at > FRESH_SECONDS:
-            looked = await self._look_again(task)
-            if looked is None:
-                return Settled(task.claim, GIVE_BACK)
-            task = looked
-        ending = before_sending(
-            task.dossier, interrupted=task.claim.interrupted, unknown=self._terms.unknown, now=task.now()
-        )
+        ending = before_sending(task.dossier, task.now()) or await self._turn(task)
+        if ending is None and time.monotonic() - task.read_at > FRESH_SECONDS:
+            dossier = await self._look_again(task.claim)
+            if dossier is not None:
+                task = replace(task, dossier=dossier, read_at=time.monotonic())
+            ending = GIVE_BACK if dossier is None else before_sending(dossier, task.now())
         if ending is None:
-            ending = await self._send(task)
+            ending = await self._send(task) if self._may_begin(task) else GIVE_BACK
         return Settled(
             task.claim,
             ending,
             address=task.dossier.address if ending.shown else None,
-            dead_letter=mail_refused(task.dossier, ending) if ending.state == "failed" else None,
+            dead_letter=mail_refused(task.dossier, ending),
         )
 
-    async def _look_again(self, task: Task) -> Task | None:
+    async def _turn(self, task: Task) -> Ending | None:
+        """Wait until the limits let the mail go; how the delivery ends, for now, where they do not."""
+        if not self._may_begin(task):
+            return GIVE_BACK
+        assert task.dossier.email is not None
+        patience = self._terms.begin_seconds - task.waited
+        match self._limits.ask(domain_of(task.dossier.email), time.monotonic(), patience):
+            case Later(seconds):
+                return put_off(seconds)
+            case Go(seconds) if seconds > 0:
+                await first_of(self._stopping, seconds)
+        return None
+
+    def _may_begin(self, task: Task) -> bool:
+        in_time = task.waited <= self._terms.begin_seconds
+        return in_time and (self._gate.is_open or task.is_probe) and not self._stopping.is_set()
+
+    async def _look_again(self, claim: Claim) -> Dossier | None:
         try:
-            dossier = await self._deliveries.look(task.claim)
+            return await self._deliveries.look(claim)
         except SERVER_AWAY:
             return None
-        return None if dossier is None else replace(task, dossier=dossier, read_at=time.monotonic())
 
     async def _send(self, task: Task) -> Ending:
         try:
@@ -182,7 +228,12 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  whatever it is about this one, the others must not wait for it
             return Ending("failed", f"the mail cannot be written: {type(error).__name__}", counted=True)
         began_at = time.monotonic()
-        verdict = await self._connections.send(message, self._terms.send_seconds)
+        try:
+            verdict = await self._connections.send(
+                message, self._terms.send_seconds, self._terms.answer_seconds - task.waited
+            )
+        except ValueError as error:
+            return Ending("failed", f"the mail cannot be addressed: {type(error).__name__}", counted=True)
         self._report(verdict, began_at)
         assert task.dossier.expires_at is not None
         return after_sending(
@@ -199,8 +250,11 @@ class Dispatcher:
         if verdict.kind is Kind.SERVER_REFUSES:
             if (pause := self._gate.refused(began_at)) is not None:
                 log.error("mail_server_refuses_us", answer=verdict.text, pause_seconds=pause)
-        elif self._gate.passed(began_at):
-            log.info("mail_server_takes_mails_again")
+        elif verdict.phase > Phase.MAIL:
+            if self._gate.passed(began_at):
+                log.info("mail_server_takes_mails_again")
+        else:
+            self._gate.unanswered(began_at)
 
     async def _settle(self) -> None:
         """Write outcomes, as many as have come together since the last time."""
@@ -231,11 +285,20 @@ class Dispatcher:
             log.warning("mails_left_in_flight", count=self._in_flight)
 
 
-def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter:
-    """The dead letter of a notification whose mail failed; its bytes are written anew."""
+def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter | None:
+    """The dead letter of a notification whose mail failed; its bytes are written anew. None where it did not fail, or
+    has no notification."""
+    if ending.state != "failed" or dossier.kind != "assigned":
+        return None
+    assert dossier.network is not None
+    assert dossier.address is not None
     assert dossier.amount is not None
+    assert dossier.waited is not None
+    assert dossier.assigned_at is not None
     assert dossier.expires_at is not None
-    value = WalletAssigned(
+    # Not validated: what is odd about the order may be why its mail failed.
+    value = WalletAssigned.model_construct(
+        type="wallet_assigned",
         notification_id=dossier.notification_id,
         order_id=dossier.order_id,
         currency=dossier.currency,
@@ -260,6 +323,8 @@ def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter:
 def _log(one: Settled, *, lease_held: bool) -> None:
     ending = one.ending
     report = {"sent": log.debug, "failed": log.warning, "held": log.warning}.get(ending.state, log.info)
+    if ending.state == "due" and not ending.counted:
+        report = log.debug  # nothing about this mail: the server refuses us, or a limit is reached
     report(
         "mail_" + ending.state,
         notification_id=str(one.claim.notification_id),

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from consumers.mailer.verdicts import Kind, Verdict
 
+About = Literal["assigned", "queued"]
+"Whether a mail says that its order has a wallet, or that it waits for one."
 State = Literal["due", "sent", "failed", "superseded", "expired", "held"]
 Draw = Callable[[], float]
 "A number from 0 up to 1."
@@ -18,22 +20,26 @@ class Dossier:
     """What the database knows about a delivery at `read_at`."""
 
     notification_id: UUID
+    kind: About
     partition: int
     offset: int
     order_id: str
     currency: str
-    network: str
-    address: str
-    waited: bool
-    assigned_at: datetime
-    released: bool
     attempts: int
+    network: str | None
     email: str | None
     locale: str | None
     amount: str | None
     expires_at: datetime | None
     traceparent: str | None
     read_at: datetime
+    address: str | None
+    waited: bool | None
+    assigned_at: datetime | None
+    released: bool
+    queue_place: int | None
+    ahead: int | None = None
+    "How many orders wait before it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +70,27 @@ GIVE_BACK = Ending("due")
 "Nothing was tried: it is due again at once."
 
 
-def before_sending(
-    dossier: Dossier, *, interrupted: bool, unknown: Literal["resend", "hold"], now: datetime
-) -> Ending | None:
-    """How the delivery ends without an attempt; None where its mail is to be sent."""
+def put_off(seconds: float) -> Ending:
+    """How a delivery ends for now whose mail has to wait for its domain's turn."""
+    return Ending("due", "its domain is at its limit", delay=seconds)
+
+
+def when_claimed(*, interrupted: bool, unknown: Literal["resend", "hold"]) -> Ending | None:
+    """How the delivery ends at once; None where its turn may come. Asked before anything else: a claim that is given
+    back is not known to have been interrupted any more."""
     if interrupted and unknown == "hold":
         return Ending("held", "unknown: the mailer died while it sent the mail")
-    if dossier.released or dossier.email is None or dossier.amount is None or dossier.expires_at is None:
+    return None
+
+
+def before_sending(dossier: Dossier, now: datetime) -> Ending | None:
+    """How the delivery ends without an attempt; None where its mail is to be sent."""
+    if dossier.kind == "queued" and dossier.queue_place is None:
+        return Ending("superseded", "the order does not wait any more")
+    if dossier.kind == "assigned" and (dossier.released or dossier.address is None):
         return Ending("superseded", "the order has ended, or has another wallet")
+    if dossier.email is None or dossier.amount is None or dossier.expires_at is None:
+        return Ending("superseded", "the order is not known as a whole")
     if now >= dossier.expires_at:
         return Ending("expired", "the order expired before the mail could be sent")
     return None

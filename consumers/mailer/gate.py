@@ -7,7 +7,7 @@ Clock = Callable[[], float]
 
 
 class Gate:
-    """Open, or closed until a probe has been taken."""
+    """Open, or closed until the server has taken a probe."""
 
     def __init__(self, clock: Clock, *, base: float = 1.0, ceiling: float = 60.0) -> None:
         self._clock = clock
@@ -15,11 +15,17 @@ class Gate:
         self._ceiling = ceiling
         self._wait = 0.0
         self._closed_at: float | None = None
+        self._refusals = 0
 
     @property
     def is_open(self) -> bool:
         """Nothing stands in the way."""
         return self._closed_at is None
+
+    @property
+    def refusals(self) -> int:
+        """How often the server has refused us since it last took a mail: 0 while the gate is open. For a gauge."""
+        return self._refusals
 
     @property
     def probe_in(self) -> float:
@@ -35,17 +41,28 @@ class Gate:
     def refused(self, began_at: float) -> float | None:
         """The server refused an attempt that began then. Seconds of the wait that begins now, or None where the
         attempt is older than the wait: it says nothing new."""
-        if self._closed_at is not None and began_at < self._closed_at:
+        if self._is_old(began_at):
             return None
         self._wait = min(self._ceiling, max(self._base, self._wait * 2))
+        self._refusals += 1
         self._closed_at = self._clock()
         return self._wait
 
     def passed(self, began_at: float) -> bool:
-        """The server did not refuse an attempt that began then. Whether this opened the gate; one that is older
-        than the wait does not, or a server that takes some connections only would be asked without a pause."""
-        if self._closed_at is None or began_at < self._closed_at:
+        """The server took an attempt that began then as far as its recipient. Whether this opened the gate; one that
+        is older than the wait does not, or a server that takes some connections only would be asked without a pause."""
+        if self._closed_at is None or self._is_old(began_at):
             return False
         self._closed_at = None
         self._wait = 0.0
+        self._refusals = 0
         return True
+
+    def unanswered(self, began_at: float) -> None:
+        """An attempt that began then came to nothing before the server took or refused us: the next probe waits as
+        long again. A server that has gone away has not changed its mind."""
+        if self._closed_at is not None and not self._is_old(began_at):
+            self._closed_at = self._clock()
+
+    def _is_old(self, began_at: float) -> bool:
+        return self._closed_at is not None and began_at < self._closed_at

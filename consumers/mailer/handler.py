@@ -1,7 +1,6 @@
 """The mailer's process: what is wired to what."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +18,11 @@ from consumers.mailer.dispatch import Composer, Dispatcher, Terms
 from consumers.mailer.endings import Dossier
 from consumers.mailer.gate import Gate
 from consumers.mailer.intake import Intake
-from consumers.mailer.letters import Letter, Message, compose, read_sender
+from consumers.mailer.letters import Letter, Message, QueuedLetter, compose, compose_queued, read_sender
 from consumers.mailer.notices import Changes
+from consumers.mailer.queue_watch import QueueWatch
 from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.tls import trusting
 from consumers.mailer.topic import read_topic
 from consumers.member import member
 from schemas.catalogue import Catalogue, read_catalogue
@@ -40,16 +41,13 @@ MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 START_SECONDS = 15.0
 
 
-async def run_mailer(
-    settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None, tls: ssl.SSLContext | None = None
-) -> None:
+async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
     """Consume notifications and send their mails until `stop`.
 
     Args:
         settings: where the servers are, and how the mails are.
         stop: set it, and the mailer finishes what is in flight and leaves its group.
         terms: the limits by which it works, if not those of the settings.
-        tls: which certificates of a mail server are trusted, if not those of the system.
 
     Raises:
         ServerUnreachable: Kafka or the database does not answer at the start. Later it is waited for.
@@ -59,8 +57,9 @@ async def run_mailer(
         LogDoesNotFit: the log and the database are not of the same history.
     """
     topic = names(settings).notifications
-    connections = Connections(read_mail_server(settings.need_smtp()), tls or ssl.create_default_context())
-    letters = composer(settings, read_catalogue(settings.catalogue))
+    connections = Connections(read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile))
+    catalogue = read_catalogue(settings.catalogue)
+    letters = composer(settings, catalogue)
     async with (
         _database(settings) as pool,
         member(settings.need_database(), "walletq_mailer", names(settings).mailer_group, settings.member_id) as id_lost,
@@ -86,12 +85,19 @@ async def run_mailer(
                 publisher.wake.set()
 
         intake = Intake(consumer, deliveries, found, on_changes)
+        queues = None
+        if settings.mail_queued:
+            orders = await read_topic(settings, names(settings).orders)
+            after = settings.mail_queued_after_seconds
+            queues = QueueWatch(deliveries, orders, catalogue.pools(), after, dispatcher.wake.set)
         log.info("mailer_started", topic=topic, member_id=settings.member_id)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(intake.run(stop))
                 tasks.create_task(dispatcher.run(stop))
                 tasks.create_task(publisher.run(stop))
+                if queues is not None:
+                    tasks.create_task(queues.run(stop))
                 tasks.create_task(_wake_at(stop, dispatcher.wake, publisher.wake))
                 if id_lost is not None:
                     tasks.create_task(_fail_with(id_lost, stop))
@@ -111,9 +117,31 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
     sender = read_sender(settings.mail_from)
 
     def write(dossier: Dossier, at: datetime) -> Message:
-        if dossier.email is None or dossier.amount is None or dossier.expires_at is None:
-            raise ValueError("the order has no recipient")
+        if dossier.network is None or dossier.email is None or dossier.amount is None or dossier.expires_at is None:
+            raise ValueError("the order is not there as a whole")
         currency = catalogue.currencies.get(dossier.currency)
+        currency_name = currency.name if currency else dossier.currency
+        if dossier.kind == "queued":
+            if dossier.ahead is None:
+                raise ValueError("the order does not wait")
+            return compose_queued(
+                QueuedLetter(
+                    notification_id=dossier.notification_id,
+                    recipient=dossier.email,
+                    locale=dossier.locale or "en",
+                    order_id=dossier.order_id,
+                    currency=dossier.currency,
+                    currency_name=currency_name,
+                    network=dossier.network,
+                    amount=dossier.amount,
+                    place=dossier.ahead + 1,
+                    company=settings.company_name,
+                    sender=sender,
+                    written_at=at,
+                )
+            )
+        if dossier.address is None:
+            raise ValueError("the order has no wallet")
         return compose(
             Letter(
                 notification_id=dossier.notification_id,
@@ -121,7 +149,7 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
                 locale=dossier.locale or "en",
                 order_id=dossier.order_id,
                 currency=dossier.currency,
-                currency_name=currency.name if currency else dossier.currency,
+                currency_name=currency_name,
                 network=dossier.network,
                 address=dossier.address,
                 amount=dossier.amount,

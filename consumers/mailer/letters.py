@@ -51,6 +51,25 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedLetter:
+    """Everything that the mail of an order that waits says."""
+
+    notification_id: UUID
+    recipient: str
+    locale: str
+    order_id: str
+    currency: str
+    currency_name: str
+    network: str
+    amount: str
+    place: int
+    "In the queue; 1 is the next to be served."
+    company: str
+    sender: Sender
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A mail as a server takes it: the envelope and the bytes."""
 
@@ -116,6 +135,28 @@ def compose(letter: Letter) -> Message:
     ]
     content = mime.message(headers, mime.multipart("alternative", f"=_alternative_{mark}", [text, html]))
     return Message(letter.sender.address, recipient, content, not recipient.isascii())
+
+
+def compose_queued(letter: QueuedLetter) -> Message:
+    """Write the mail of an order that waits: its place in the queue."""
+    locale = language(letter.locale)
+    recipient = _deliverable(letter.recipient)
+    headers = [
+        ("From", mime.mailbox(letter.sender.name, letter.sender.address)),
+        ("To", recipient),
+        ("Subject", mime.unstructured(f"{letter.company}: {letter.order_id}")),
+        ("Date", mime.date(letter.written_at)),
+        ("Message-ID", f"<{letter.notification_id}@{letter.sender.domain}>"),
+        ("Auto-Submitted", "auto-generated"),
+        ("Content-Language", locale),
+    ]
+    said = f"{letter.order_id}: {letter.amount} {letter.currency} ({letter.network})\n#{letter.place}\n"
+    return Message(
+        letter.sender.address,
+        recipient,
+        mime.message(headers, mime.text_part("plain", said)),
+        not recipient.isascii(),
+    )
 
 
 def language(locale: str) -> str:

@@ -12,16 +12,21 @@ from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from aiosmtplib.errors import SMTPTimeoutError
+from aiosmtplib.protocol import SMTPProtocol
 
 from consumers.mailer.letters import Message
+from consumers.mailer.tls import what_is_wrong
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 
-CONNECT_SECONDS = 10.0
 CHECK_AFTER_SECONDS = 5.0
 "A connection that was idle for longer is asked whether it still lives."
 CLOSE_AFTER_SECONDS = 30.0
 "A connection that was idle for longer is closed."
+MOST_MAILS = 100
+OLDEST_SECONDS = 300.0
+"A connection that has carried so many mails, or is so old, is replaced, before the server or a balancer ends it."
 
+_SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 _LINE_BEGINS_WITH_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -69,11 +74,23 @@ class Connections:
         self._tls = tls
         self._idle: list[Session] = []
 
-    async def send(self, message: Message, seconds: float) -> Verdict:
-        """Send one message; an answer is there within `seconds`. Never raises for what the server or network does."""
-        session = self._idle.pop() if self._idle else Session(self._server, self._tls)
+    async def send(self, message: Message, seconds: float, answer_seconds: float | None = None) -> Verdict:
+        """Send one message. Never raises for what the server or network does.
+
+        Args:
+            message: what to send.
+            seconds: within which it is handed over to the server.
+            answer_seconds: within which the server's answer to it is there; `seconds` where it is left out. A server
+                that is slow to answer has the message all the same: whoever gives up sends it twice.
+
+        Raises:
+            ValueError: the recipient is nothing that RCPT can say.
+        """
+        if not _SAFE.fullmatch(message.recipient):
+            raise ValueError("the recipient is no address, or would say more in SMTP than that")
+        session = await self._take()
         try:
-            verdict = await session.send(message, seconds)
+            verdict = await session.send(message, seconds, answer_seconds or seconds)
         except BaseException:
             session.close()
             raise
@@ -92,6 +109,14 @@ class Connections:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(session.quit() for session in idle))
 
+    async def _take(self) -> "Session":
+        while self._idle:
+            session = self._idle.pop()
+            if not session.is_worn:
+                return session
+            await session.quit()
+        return Session(self._server, self._tls)
+
 
 class Session:
     """One connection. `send` opens it where it is not open."""
@@ -101,7 +126,9 @@ class Session:
         self._tls = tls
         self._client: SMTP | None = None
         self._phase = Phase.CONNECT
+        self._opened_at = 0.0
         self._used_at = 0.0
+        self._mails = 0
         self._in_transaction = False
 
     @property
@@ -114,22 +141,29 @@ class Session:
         """Since it was used last."""
         return time.monotonic() - self._used_at
 
-    async def send(self, message: Message, seconds: float) -> Verdict:
-        """Send one message within `seconds`."""
+    @property
+    def is_worn(self) -> bool:
+        """Whether another is to take its place."""
+        return self._mails >= MOST_MAILS or time.monotonic() - self._opened_at > OLDEST_SECONDS
+
+    async def send(self, message: Message, seconds: float, answer_seconds: float) -> Verdict:
+        """See Connections.send."""
+        answer_at = asyncio.get_running_loop().time() + answer_seconds
         problem: Problem | None = None
         try:
-            async with asyncio.timeout(seconds):
-                await self._send(message)
+            async with asyncio.timeout(seconds) as limit:
+                client = await self._begun(message)
+                protocol = await self._hand_over(client, message)
+                limit.reschedule(answer_at)
+                await self._answered(protocol)
         except _Refused as refused:
             problem = refused.problem
-        except ssl.SSLError as error:
-            problem = Insecure(f"TLS does not work: {_reason(error)}")
         except (asyncio.TimeoutError, SMTPTimeoutError):
             problem = NoAnswer("timeout")
         except SMTPResponseException as error:
             problem = Reply(error.code, error.message)
         except (SMTPException, OSError) as error:
-            problem = _tls_problem(error) or NoAnswer(f"no connection: {_reason(error)}")
+            problem = read_loss(self._phase, error)
         verdict = classify(self._phase, problem)
         # After anything but a plain answer nobody knows what the server says next.
         if problem is not None and not (isinstance(problem, (Reply, Unsupported)) and _goes_on(problem)):
@@ -152,49 +186,61 @@ class Session:
                 await self._client.quit(timeout=1)
         self.close()
 
-    async def _send(self, message: Message) -> None:
-        if not await self._begins_on_kept_connection(message):
-            client = await self._open()
-            await self._mail(client, message)
-        assert self._client is not None
-        await self._hand_over(self._client, message)
+    async def _begun(self, message: Message) -> SMTP:
+        """The connection, on which MAIL is said."""
+        if self._client is not None and self.is_open:
+            try:
+                return await self._begun_on_kept(self._client, message)
+            except (_Ended, SMTPException, OSError):
+                self.close()
+        client = await self._open()
+        await self._mail(client, message)
+        return client
 
-    async def _begins_on_kept_connection(self, message: Message) -> bool:
-        """MAIL over the connection that is open. False: there is none, or the server has closed it meanwhile,
-        which is what servers do with idle or much-used connections, and nothing that a delivery should wait for."""
-        if not self.is_open:
-            return False
-        assert self._client is not None
+    async def _begun_on_kept(self, client: SMTP, message: Message) -> SMTP:
+        """MAIL over the connection that is open.
+
+        Raises:
+            _Ended: the server wants no more of it, which is what servers do with idle or much-used connections: it
+                says nothing about the message, nor about what it would say to us on a new one.
+        """
         self._phase = Phase.MAIL
+        if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
+            code, _ = await client.execute_command(b"RSET", timeout=None)
+            if code != 250:
+                raise _Ended
         try:
-            if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
-                self._expect(await self._client.execute_command(b"RSET", timeout=None), 250)
-            await self._mail(self._client, message)
+            await self._mail(client, message)
         except _Refused as refused:
-            if isinstance(refused.problem, Reply) and refused.problem.code != 421:
-                raise
-            self.close()
-            return False
-        except (SMTPException, OSError):
-            self.close()
-            return False
-        return True
+            if isinstance(refused.problem, Reply) and (refused.problem.code == 421 or refused.problem.code >= 500):
+                raise _Ended from None
+            raise
+        return client
 
     async def _open(self) -> SMTP:
-        self.close()
-        self._phase = Phase.CONNECT
-        server = self._server
         client = SMTP(
-            hostname=server.host,
-            port=server.port,
-            use_tls=server.implicit_tls,
+            hostname=self._server.host,
+            port=self._server.port,
+            use_tls=self._server.implicit_tls,
             start_tls=False,  # the phases are ours to tell apart: see below
             tls_context=self._tls,
-            timeout=CONNECT_SECONDS,
+            timeout=None,  # the attempt has its own
             local_hostname="localhost",  # never sent; aiosmtplib would ask the name service for its default
         )
+        try:
+            await self._greet(client)
+        except BaseException:
+            client.close()  # one that is kept without TLS, or not logged in, would carry the next mail
+            raise
         self._client = client
+        self._opened_at = time.monotonic()
+        self._mails = 0
         self._in_transaction = False
+        return client
+
+    async def _greet(self, client: SMTP) -> None:
+        server = self._server
+        self._phase = Phase.CONNECT
         await client.connect()
         self._phase = Phase.EHLO
         await client.ehlo(hostname=_our_name(client))
@@ -210,7 +256,6 @@ class Session:
             if not client.supported_auth_methods:
                 raise _Refused(Reply(504, "the server offers no authentication that walletq knows"))
             await client.login(server.user, server.password or "")
-        return client
 
     async def _mail(self, client: SMTP, message: Message) -> None:
         self._phase = Phase.MAIL
@@ -224,7 +269,7 @@ class Session:
         sender = b"FROM:<" + message.sender.encode("ascii") + b">"
         self._expect(await client.execute_command(b"MAIL", sender, *options, timeout=None), 250)
 
-    async def _hand_over(self, client: SMTP, message: Message) -> None:
+    async def _hand_over(self, client: SMTP, message: Message) -> SMTPProtocol:
         self._phase = Phase.RCPT
         recipient = b"TO:<" + message.recipient.encode("utf-8") + b">"
         self._expect(await client.execute_command(b"RCPT", recipient, timeout=None), 250, 251)
@@ -235,6 +280,10 @@ class Session:
             raise _Refused(NoAnswer("connection lost"))
         protocol.write(_stuffed(message.content))  # raises where the connection is gone already
         self._phase = Phase.FINAL_DOT
+        self._mails += 1
+        return protocol
+
+    async def _answered(self, protocol: SMTPProtocol) -> None:
         # Not aiosmtplib's data(): its errors do not tell before the final dot from after it.
         self._expect(await protocol.read_response(timeout=None), 250)
         self._in_transaction = False
@@ -252,23 +301,22 @@ class _Refused(Exception):
         self.problem = problem
 
 
+class _Ended(Exception):
+    """A kept connection is not to be used any more."""
+
+
+def read_loss(phase: Phase, error: BaseException) -> Problem:
+    """What a connection that fails in a phase means. TLS that breaks in the middle of a mail is a lost connection like
+    any other: that it can be had, and verifies, is known by then."""
+    broken = error if isinstance(error, ssl.SSLError) else error.__cause__  # aiosmtplib wraps that of implicit TLS
+    if isinstance(broken, ssl.SSLError) and phase < Phase.MAIL:
+        return Insecure(what_is_wrong(broken))
+    return NoAnswer(f"no connection: {type(error.__cause__ or error).__name__}")
+
+
 def _goes_on(problem: Reply | Unsupported) -> bool:
     """Whether the session can be used after this: 421 announces its end, other codes than 4xx and 5xx are nonsense."""
     return isinstance(problem, Unsupported) or (400 <= problem.code < 600 and problem.code != 421)
-
-
-def _tls_problem(error: BaseException) -> Insecure | None:
-    """aiosmtplib wraps what went wrong with implicit TLS."""
-    cause = error.__cause__
-    return Insecure(f"TLS does not work: {_reason(cause)}") if isinstance(cause, ssl.SSLError) else None
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate does not verify: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return error.reason or type(error).__name__
-    return type(error.__cause__ or error).__name__
 
 
 def _stuffed(content: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aiokafka.partitioner import DefaultPartitioner
+
 from schemas.settings import Settings
 from storage.topics import cluster_id, find_topics
 
@@ -13,6 +15,12 @@ class Topic:
     name: str
     cluster_id: str
     partition_count: int
+
+    def partition_of(self, key: str) -> int:
+        """Where the records with this key are."""
+        partitions = list(range(self.partition_count))
+        partition: int = DefaultPartitioner()(key.encode(), partitions, partitions)
+        return partition
 
 
 async def read_topic(settings: Settings, topic: str) -> Topic:

@@ -67,10 +67,13 @@ class Verdict:
 
     kind: Kind
     text: str
+    phase: Phase
+    "How far it came."
 
 
 # RFC 4954: the server wants us to authenticate, in whatever phase it says so.
 _AUTHENTICATION = frozenset({530, 534, 535, 538})
+_ADDRESS = re.compile(r"[^\s<>\"',;:()]+@[^\s<>\"',;:()]+")
 _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL})
 
@@ -78,8 +81,8 @@ _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Ph
 def classify(phase: Phase, problem: Problem | None) -> Verdict:
     """The verdict on an attempt that came as far as `phase`; None is success."""
     if problem is None:
-        return Verdict(Kind.SENT, "sent")
-    return Verdict(_kind(phase, problem), f"{phase.name}: {_describe(phase, problem)}")
+        return Verdict(Kind.SENT, "sent", phase)
+    return Verdict(_kind(phase, problem), f"{phase.name}: {_describe(phase, problem)}", phase)
 
 
 def _kind(phase: Phase, problem: Problem) -> Kind:
@@ -100,7 +103,8 @@ def _kind(phase: Phase, problem: Problem) -> Kind:
 def _describe(phase: Phase, problem: Problem) -> str:
     match problem:
         case Reply(code=code, text=text) if phase in _ABOUT_US:
-            return f"{code} {_printable(text)}"
+            # A server may still be speaking of the recipient before.
+            return f"{code} {_printable(_ADDRESS.sub('…', text))}"
         case Reply(code=code, text=text):
             # The rest of the text may repeat the recipient.
             enhanced = _ENHANCED_CODE.match(text)

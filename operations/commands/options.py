@@ -42,3 +42,25 @@ class WalletStatus(StrEnum):
     occupied = "occupied"
     cooling = "cooling"
     retired = "retired"
+
+
+class DeliveryState(StrEnum):
+    """The states of a delivery."""
+
+    due = "due"
+    sending = "sending"
+    sent = "sent"
+    failed = "failed"
+    superseded = "superseded"
+    expired = "expired"
+    held = "held"
+
+
+def operator() -> str:
+    """Whoever gives the command, as an actor."""
+    import getpass
+
+    try:
+        return f"operator:{getpass.getuser()}"[:200]
+    except (OSError, KeyError):  # a container's user may have no name
+        return "operator"

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from operations.commands.options import Actor, Addresses, AddressFile, Currency, Json, Network, Target, WalletStatus
+from operations.commands.options import (
+    Actor,
+    Addresses,
+    AddressFile,
+    Currency,
+    Json,
+    Network,
+    Target,
+    WalletStatus,
+    operator,
+)
 
 app = typer.Typer()
 order = typer.Typer(name="order", help="An order, as an operator sees it.", no_args_is_help=True)
@@ -68,7 +78,7 @@ def order_set_status(
         status=status.value,
         currency=currency,
         reason=reason,
-        actor=actor or _operator(),
+        actor=actor or operator(),
         force=force,
         wait_seconds=timeout if wait else None,
     )
@@ -99,7 +109,7 @@ def wallets_add(
         currency,
         network,
         read_addresses(addresses or [], file),
-        actor=actor or _operator(),
+        actor=actor or operator(),
         as_json=as_json,
     )
     raise typer.Exit(run(settings, work))
@@ -137,7 +147,7 @@ def wallets_retire(
         network,
         read_addresses(addresses or [], file),
         reason=reason,
-        actor=actor or _operator(),
+        actor=actor or operator(),
         as_json=as_json,
     )
     raise typer.Exit(run(settings, work))
@@ -166,12 +176,3 @@ def wallets_list(
     settings = settings_for_command()
     wanted = status.value if status else None
     raise typer.Exit(run(settings, list_wallets(settings, currency, network, wanted, as_json=as_json)))
-
-
-def _operator() -> str:
-    import getpass
-
-    try:
-        return f"operator:{getpass.getuser()}"[:200]
-    except (OSError, KeyError):  # a container's user may have no name
-        return "operator"

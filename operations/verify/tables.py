@@ -31,8 +31,15 @@ async def check_tables(snapshot: Snapshot, names: Names) -> list[Finding]:
         ("I4", "first in, first out in every pool", orders, "overtaken_orders", ()),
         ("I4", "assignments know whether their order waited", assignments, "wrongly_waited", ()),
         ("I8", "every delivery has ended or has a next attempt", deliveries, "deliveries_without_next_attempt", ()),
-        ("I8", "deliveries are below the mailer's place", deliveries, "deliveries_ahead", (names.notifications,)),
+        (
+            "I8",
+            "deliveries are below the places on their topics",
+            deliveries,
+            "deliveries_ahead",
+            (names.notifications, names.orders),
+        ),
         ("I8", "deliveries ended without a mail only where none was due", deliveries, "wrongly_ended", ()),
+        ("I8", "mails of waiting orders are of orders that came there", deliveries, "queued_mails_of_no_order", ()),
         ("I9", "mails show the address of their assignment", deliveries, "wrong_addresses", ()),
         ("I9", "mails are accepted before the cool-down is over", deliveries, "late_mails", (names.orders,)),
     )

@@ -38,6 +38,54 @@ SELECT *
 FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[])
 ON CONFLICT DO NOTHING;
 
+-- waiting: of the pools ($1, $2) up to $4 orders that have waited for $3 seconds and have no delivery of kind queued,
+-- of each currency the first in its log: what comes after the last that has one
+SELECT currency, order_id, queue_place, traceparent
+FROM (
+    SELECT waiting.*,
+           bool_and(pending_at <= now() - make_interval(secs => $3)) OVER in_order AS long_enough,
+           row_number() OVER in_order AS nth
+    FROM unnest($1::text[], $2::text[]) AS pool (currency, network)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(deliveries."offset"), -1) AS place
+        FROM deliveries
+        WHERE deliveries.kind = 'queued' AND deliveries.currency = pool.currency
+    ) AS last
+    CROSS JOIN LATERAL (
+        SELECT orders.currency, orders.order_id, orders.queue_place, orders.pending_at, orders.traceparent
+        FROM orders
+        WHERE orders.currency = pool.currency AND orders.network = pool.network AND orders.queue_place > last.place
+        ORDER BY orders.queue_place
+        LIMIT $4
+    ) AS waiting
+    WINDOW in_order AS (PARTITION BY waiting.currency ORDER BY waiting.queue_place)
+) AS candidates
+WHERE long_enough
+ORDER BY nth
+LIMIT $4;
+
+-- queued_in_hand: how many deliveries of kind queued have not ended
+SELECT count(*) FROM deliveries WHERE kind = 'queued' AND next_attempt_at IS NOT NULL;
+
+-- add_queued: a delivery of kind queued for each of these orders, due at once; one that exists stays as it is
+INSERT INTO deliveries (kind, notification_id, partition, "offset", currency, order_id, traceparent)
+SELECT 'queued', queued.*
+FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[]) AS queued
+ON CONFLICT DO NOTHING;
+
+-- waiting_between: how many orders of each pool ($1, $2) wait from the place $3 on and before the place $4, in order
+SELECT (
+    SELECT count(*)
+    FROM orders
+    WHERE orders.currency = span.currency
+      AND orders.network = span.network
+      AND orders.queue_place >= span.start
+      AND orders.queue_place < span.stop
+) AS orders
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+    WITH ORDINALITY AS span (currency, network, start, stop, nth)
+ORDER BY span.nth;
+
 -- add_dead_letters: records of topic $1 that were refused; they wait to be published
 INSERT INTO dead_letters (topic, partition, "offset", reason, message, record_at, key, value,
                           value_length, value_sha256, traceparent, awaits_publishing)
@@ -61,15 +109,26 @@ WHERE dead_letters.topic = $1
   AND dead_letters.partition = published.partition
   AND dead_letters."offset" = published.published_offset;
 
--- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2;
--- never one that another mailer claims at the same time; an interrupted attempt counts
-WITH due AS (
+-- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2, those with an
+-- address first; never one that another mailer claims at the same time; an interrupted attempt counts
+WITH assigned AS (
     SELECT notification_id, state = 'sending' AS interrupted
     FROM deliveries
-    WHERE next_attempt_at <= now()
+    WHERE next_attempt_at <= now() AND kind = 'assigned'
     ORDER BY next_attempt_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
+), queued AS (
+    SELECT notification_id, state = 'sending' AS interrupted
+    FROM deliveries
+    WHERE next_attempt_at <= now() AND kind = 'queued'
+    ORDER BY next_attempt_at
+    LIMIT $1 - (SELECT count(*) FROM assigned)
+    FOR UPDATE SKIP LOCKED
+), due AS (
+    SELECT * FROM assigned
+    UNION ALL
+    SELECT * FROM queued
 )
 UPDATE deliveries
 SET state = 'sending',
@@ -82,14 +141,16 @@ WHERE deliveries.notification_id = due.notification_id
 RETURNING deliveries.notification_id, due.interrupted;
 
 -- look: what the mails of these deliveries are to say, where the lease $2 still holds
-SELECT deliveries.notification_id, deliveries.partition, deliveries."offset", deliveries.currency,
+SELECT deliveries.notification_id, deliveries.kind, deliveries.partition, deliveries."offset", deliveries.currency,
        deliveries.order_id, deliveries.traceparent, deliveries.attempts,
-       assignments.network, assignments.address, assignments.waited, assignments.assigned_at,
+       coalesce(assignments.network, orders.network) AS network,
+       assignments.address, assignments.waited, assignments.assigned_at,
        assignments.released_offset IS NOT NULL AS released,
-       orders.email, orders.locale, orders.amount, orders.expires_at, now() AS read_at
+       orders.queue_place, orders.email, orders.locale, orders.amount, orders.expires_at,
+       now() AS read_at
 FROM deliveries
-JOIN assignments ON assignments.assignment_id = deliveries.notification_id
-JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
+LEFT JOIN assignments ON assignments.assignment_id = deliveries.notification_id
+LEFT JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
 WHERE deliveries.notification_id = ANY ($1::uuid[])
   AND deliveries.lease_holder = $2;
 

@@ -106,11 +106,12 @@ FROM deliveries
 WHERE state IN ('due', 'sending') AND (next_attempt_at IS NULL OR next_attempt_at > now() + interval '1 day')
 LIMIT $1;
 
--- deliveries_ahead: a delivery of a notification on the topic $2 that the mailer has not come to, by its place
-SELECT format('notification %s (order %s, %s): at %s/%s, the mailer is at %s', d.notification_id, d.order_id, d.currency,
+-- deliveries_ahead: a delivery of a record that nobody has come to, by the place on its topic: notifications ($2), or
+-- orders ($3) for the mails of those that wait
+SELECT format('notification %s (order %s, %s): at %s/%s, the place is %s', d.notification_id, d.order_id, d.currency,
               d.partition, d."offset", coalesce(p.next_offset, 0)) AS offender
 FROM deliveries d
-LEFT JOIN partitions p ON p.topic = $2 AND p.partition = d.partition
+LEFT JOIN partitions p ON p.topic = CASE d.kind WHEN 'queued' THEN $3 ELSE $2 END AND p.partition = d.partition
 WHERE d."offset" >= coalesce(p.next_offset, 0)
 LIMIT $1;
 
@@ -119,15 +120,25 @@ SELECT count(*) AS deliveries, min(next_attempt_at) AS since
 FROM deliveries
 WHERE next_attempt_at < now() - interval '1 minute';
 
--- wrongly_ended: a delivery is superseded though its order still holds the wallet, or expired long before its order; the
--- last attempt may be given up a backoff (5 minutes at most) before the expiry
+-- wrongly_ended: a delivery is superseded though its order still holds the wallet, or still waits for one; or expired
+-- long before its order: the last attempt may be given up a backoff (5 minutes at most) before the expiry
 SELECT format('notification %s (order %s, %s): %s at %s', d.notification_id, d.order_id, d.currency, d.state,
               d.updated_at) AS offender
 FROM deliveries d
-JOIN assignments a ON a.assignment_id = d.notification_id
-JOIN orders o ON o.currency = a.currency AND o.order_id = a.order_id
-WHERE d.state = 'superseded' AND a.released_offset IS NULL
+JOIN orders o ON o.currency = d.currency AND o.order_id = d.order_id
+LEFT JOIN assignments a ON a.assignment_id = d.notification_id
+WHERE d.state = 'superseded'
+      AND CASE d.kind WHEN 'queued' THEN o.queue_place IS NOT NULL
+                      ELSE a.assignment_id IS NOT NULL AND a.released_offset IS NULL END
    OR d.state = 'expired' AND d.updated_at < o.expires_at - interval '6 minutes'
+LIMIT $1;
+
+-- queued_mails_of_no_order: the mail of an order that waits is of no order that came at its place
+SELECT format('notification %s (order %s, %s): no such order came at %s/%s', d.notification_id, d.order_id, d.currency,
+              d.partition, d."offset") AS offender
+FROM deliveries d
+LEFT JOIN orders o ON o.currency = d.currency AND o.order_id = d.order_id
+WHERE d.kind = 'queued' AND o.pending_offset IS DISTINCT FROM d."offset"
 LIMIT $1;
 
 -- wrong_addresses: a mail showed another address than that of its assignment

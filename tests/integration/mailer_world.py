@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import asyncpg
@@ -20,6 +20,8 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.kafka import client_options
 from tests.servers.wait import until
+
+Value = TypeVar("Value")
 
 TRON = "TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf"
 
@@ -50,6 +52,20 @@ class World:
         """A pending order that holds a wallet; the notification of it, which is not published yet."""
         self.offsets += 1
         now = datetime.now(UTC)
+        await self.database.execute(
+            "INSERT INTO orders (currency, order_id, status, network, amount, email, locale, expires_at, address,"
+            " pending_offset, pending_at) VALUES ('USDT', $1, 'pending', 'TRC-20', '250.00', $2, $3, $4, $5, $6, $7)",
+            order_id,
+            email or f"{order_id}@example.com",
+            locale,
+            now + expires_in,
+            address,
+            self.offsets,
+            now,
+        )
+        return await self._assignment(order_id, address, now + expires_in)
+
+    async def _assignment(self, order_id: str, address: str, expires_at: datetime) -> WalletAssigned:
         said = WalletAssigned(
             notification_id=uuid4(),
             order_id=order_id,
@@ -58,19 +74,8 @@ class World:
             address=address,
             amount="250.00",
             waited=True,
-            assigned_at=now,
-            expires_at=now + expires_in,
-        )
-        await self.database.execute(
-            "INSERT INTO orders (currency, order_id, status, network, amount, email, locale, expires_at, address,"
-            " pending_offset, pending_at) VALUES ('USDT', $1, 'pending', 'TRC-20', '250.00', $2, $3, $4, $5, $6, $7)",
-            order_id,
-            email or f"{order_id}@example.com",
-            locale,
-            said.expires_at,
-            address,
-            self.offsets,
-            now,
+            assigned_at=datetime.now(UTC),
+            expires_at=expires_at,
         )
         await self.database.execute(
             "INSERT INTO assignments (assignment_id, partition, assigned_offset, currency, network, address, order_id,"
@@ -79,9 +84,43 @@ class World:
             self.offsets,
             address,
             order_id,
-            now,
+            said.assigned_at,
         )
         return said
+
+    async def waiting(
+        self,
+        order_id: str,
+        *,
+        email: str | None = None,
+        network: str = "TRC-20",
+        waited: timedelta = timedelta(minutes=2),
+        expires_in: timedelta = timedelta(minutes=90),
+    ) -> int:
+        """A pending order that waits for a wallet; its place."""
+        self.offsets += 1
+        now = datetime.now(UTC)
+        await self.database.execute(
+            "INSERT INTO orders (currency, order_id, status, network, amount, email, locale, expires_at, queue_place,"
+            " pending_offset, pending_at) VALUES ('USDT', $1, 'pending', $2, '250.00', $3, 'en', $4, $5, $5, $6)",
+            order_id,
+            network,
+            email or f"{order_id}@example.com",
+            now + expires_in,
+            self.offsets,
+            now - waited,
+        )
+        return self.offsets
+
+    async def served(self, order_id: str, address: str = TRON) -> WalletAssigned:
+        """An order that waited has a wallet now; the notification of it, which is not published yet."""
+        self.offsets += 1
+        row = await self.database.fetchrow(
+            "UPDATE orders SET queue_place = NULL, address = $2 WHERE order_id = $1 RETURNING network, expires_at",
+            order_id,
+            address,
+        )
+        return await self._assignment(order_id, address, row["expires_at"])
 
     async def release(self, said: WalletAssigned) -> None:
         """The order ends, and its wallet goes to the next."""
@@ -116,6 +155,12 @@ class World:
     async def delivery(self, said: WalletAssigned) -> asyncpg.Record | None:
         """The delivery of a notification."""
         return await self.database.fetchrow("SELECT * FROM deliveries WHERE notification_id = $1", said.notification_id)
+
+    async def queued(self, order_id: str) -> asyncpg.Record | None:
+        """The delivery of the mail that an order waits."""
+        return await self.database.fetchrow(
+            "SELECT * FROM deliveries WHERE kind = 'queued' AND order_id = $1", order_id
+        )
 
     async def until(self, said: WalletAssigned, state: str, seconds: float = 20) -> asyncpg.Record:
         """The delivery, once it is in that state."""
@@ -157,12 +202,10 @@ async def open_world(settings: Settings, database: asyncpg.Connection) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def mailing(
-    settings: Settings, *, terms: Terms | None = None, tls: ssl.SSLContext | None = None
-) -> AsyncIterator["asyncio.Task[None]"]:
+async def mailing(settings: Settings, *, terms: Terms | None = None) -> AsyncIterator["asyncio.Task[None]"]:
     """A mailer at work; it is told to stop at the end, and its errors come out."""
     stop = asyncio.Event()
-    mailer = asyncio.create_task(run_mailer(settings, stop, terms=terms, tls=tls))
+    mailer = asyncio.create_task(run_mailer(settings, stop, terms=terms))
     try:
         yield mailer
     finally:
@@ -173,11 +216,11 @@ async def mailing(
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[bool]], seconds: float = 20, explain: Callable[[], str] = lambda: ""
-) -> None:
-    """Wait until it holds."""
+    holds: Callable[[], Awaitable[Value | None]], seconds: float = 20, explain: Callable[[], str] = lambda: ""
+) -> Value:
+    """Wait until it holds, and return its answer."""
     try:
-        await until(holds, seconds)
+        return cast(Value, await until(holds, seconds))
     except AssertionError as error:
         error.add_note(explain())
         raise
@@ -190,6 +233,7 @@ class MoodyServer:
     Each list gives the answers of a command one by one; after its end the command is taken.
     """
 
+    rset: list[str] = field(default_factory=list)
     mail: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
@@ -208,7 +252,16 @@ class MoodyServer:
     def url(self) -> str:
         """Where it is."""
         user = "mailer:secret@" if self.require_auth else ""
-        return f"smtp://{user}127.0.0.1:{self.port}"
+        return f"smtp{'s' if self.implicit_tls else ''}://{user}127.0.0.1:{self.port}"
+
+    async def handle_RSET(self, server: SMTP, *_: Any) -> str:  # noqa: N802
+        """RSET."""
+        return await self._answer("RSET", self.rset, server)
+
+    async def handle_QUIT(self, *_: Any) -> str:  # noqa: N802
+        """QUIT."""
+        self.asked.append("QUIT")
+        return "221 Bye"
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]

@@ -4,12 +4,14 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from consumers.mailer.dispatch import Terms
 from schemas.settings import Settings
 from tests.integration.mailer_world import (
     TRACEPARENT,
@@ -22,6 +24,7 @@ from tests.integration.mailer_world import (
     serving,
 )
 from tests.servers.inbox import Inbox
+from tests.servers.wait import until
 
 
 @pytest.fixture
@@ -105,6 +108,17 @@ async def test_a_mailer_that_is_told_to_stop_finishes_its_mails_and_leaves_nothi
     assert len(said) >= len(server.envelopes) >= 1
 
 
+async def test_no_more_mails_are_in_flight_than_there_are_connections(world: World) -> None:
+    async with serving(MoodyServer(data=["hang"] * 9)) as server:
+        for n in range(9):
+            await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}")
+        settings = world.settings.model_copy(update={"smtp_url": SecretStr(server.url), "mail_connections": 3})
+        async with mailing(settings, terms=replace(Terms.of(settings), stop_seconds=0.5)):
+            await eventually(lambda: _claimed(world, 9))
+            await until(lambda: len(server.envelopes) == 3)
+    assert (server.connections, len(server.envelopes)) == (3, 3)
+
+
 @pytest.mark.parametrize(("policy", "mails"), [("resend", 2), ("hold", 1)])
 async def test_the_mail_of_a_killed_mailer_follows_the_policy_when_its_lease_ends(
     world: World, policy: str, mails: int
@@ -136,6 +150,10 @@ async def _counted(world: World, count: int) -> bool:
         "SELECT sum(applied + no_effect + dead_letters) FROM partitions WHERE topic = $1", world.topic
     )
     return bool(counted == count)
+
+
+async def _claimed(world: World, count: int) -> bool:
+    return bool(await world.database.fetchval("SELECT count(*) = $1 FROM deliveries WHERE state = 'sending'", count))
 
 
 async def _some(server: MoodyServer) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -153,6 +154,12 @@ async def test_what_is_missing_at_the_start_is_named(settings: Settings, databas
             await eventually(lambda: _done(mailer.done()))
     with pytest.raises(SettingsError, match="WALLETQ_MAIL_FROM"):
         async with mailing(settings.model_copy(update={"mail_from": "nobody"})) as mailer:
+            await eventually(lambda: _done(mailer.done()))
+    with pytest.raises(SettingsError, match=f"WALLETQ_SMTP_TLS_CAFILE: {__file__} cannot be read: no certificates"):
+        async with mailing(settings.model_copy(update={"smtp_tls_cafile": Path(__file__)})) as mailer:
+            await eventually(lambda: _done(mailer.done()))
+    with pytest.raises(SettingsError, match=r"WALLETQ_SMTP_TLS_CAFILE: missing\.pem cannot be read: No such file"):
+        async with mailing(settings.model_copy(update={"smtp_tls_cafile": Path("missing.pem")})) as mailer:
             await eventually(lambda: _done(mailer.done()))
     await database.execute("DROP TABLE schema_migrations")
     with pytest.raises(NotMigrated):

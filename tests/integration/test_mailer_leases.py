@@ -1,14 +1,23 @@
 """Claims of deliveries: one mailer at a time, for as long as its lease, and not a moment longer."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from consumers.mailer.deliveries import SQL, Deliveries, Settled
-from consumers.mailer.endings import Ending
+from consumers.mailer.deliveries import SQL, Claim, Deliveries, Settled
+from consumers.mailer.dispatch import Dispatcher, Terms
+from consumers.mailer.endings import Dossier, Ending
+from consumers.mailer.gate import Gate
+from consumers.mailer.letters import Message
+from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.tls import trusting
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from storage.database import connect, create_pool
@@ -24,11 +33,17 @@ async def world(settings: Settings, database: asyncpg.Connection) -> AsyncIterat
         yield world
 
 
+@asynccontextmanager
+async def create_pool_of(world: World) -> AsyncIterator[asyncpg.Pool]:
+    pool = await create_pool(world.settings.need_database(), "walletq_mailer", size=2, application="walletq test")
+    yield pool
+    await pool.close()
+
+
 @pytest.fixture
 async def deliveries(world: World) -> AsyncIterator[Deliveries]:
-    pool = await create_pool(world.settings.need_database(), "walletq_mailer", size=2, application="walletq test")
-    yield Deliveries(pool, world.topic)
-    await pool.close()
+    async with create_pool_of(world) as pool:
+        yield Deliveries(pool, world.topic)
 
 
 @pytest.fixture
@@ -54,6 +69,39 @@ async def test_what_another_mailer_is_claiming_is_passed_over(
         assert await deliveries.claim(10, uuid4(), LEASE_SECONDS) == []
     finally:
         other.terminate()
+
+
+@pytest.mark.parametrize(("policy", "state"), [("resend", "due"), ("hold", "held")])
+async def test_an_unknown_outcome_is_not_forgotten_by_a_mailer_that_comes_to_it_too_late(
+    world: World, said: WalletAssigned, policy: Literal["resend", "hold"], state: str
+) -> None:
+    stop = asyncio.Event()
+
+    class Stopped(Deliveries):
+        async def claim(self, *of: Any) -> list[tuple[Claim, Dossier]]:
+            claims = await super().claim(*of)
+            stop.set()
+            return claims
+
+    async with create_pool_of(world) as pool:
+        await Deliveries(pool, world.topic).claim(10, uuid4(), 0)  # its mailer has died
+        dispatcher = Dispatcher(
+            Stopped(pool, world.topic),
+            Connections(read_mail_server("smtp://127.0.0.1:1"), trusting(None)),
+            Gate(time.monotonic),
+            unwritten,
+            Terms(2, 0, policy),
+            on_dead_letter=lambda: None,
+        )
+        await dispatcher.run(stop)
+    row = await world.delivery(said)
+    assert row is not None
+    assert row["state"] == state
+
+
+def unwritten(_dossier: Dossier, _at: datetime) -> Message:
+    """No mail is to be written."""
+    raise AssertionError
 
 
 async def test_whoever_has_lost_the_lease_ends_nothing(

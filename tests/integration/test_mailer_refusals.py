@@ -1,9 +1,14 @@
 """Mail servers that refuse, stumble or vanish: what becomes of the deliveries."""
 
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+import structlog
+import trustme
 from pydantic import SecretStr
 
 from consumers.mailer.dispatch import Terms
@@ -11,6 +16,8 @@ from consumers.mailer.endings import Backoff
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from tests.integration.mailer_world import TRON, MoodyServer, World, eventually, mailing, open_world, serving
+from tests.servers.mail_server import DROP, Mood, mail_server
+from tests.servers.wait import until
 
 QUICK = Backoff(base=0.05, ceiling=0.2)
 
@@ -74,6 +81,35 @@ async def test_a_refused_recipient_is_a_dead_letter_that_names_nobody(world: Wor
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("email", ["ann\nBcc: bob@example.com", "ann@example.com> NOTIFY=NEVER", "añn@", "@", ""])
+async def test_an_odd_recipient_fails_and_holds_up_nobody(world: World, email: str) -> None:
+    async with serving(MoodyServer()) as server:
+        odd = await world.order("ord-1")
+        await world.database.execute("UPDATE orders SET email = $1", email)
+        await world.publish(odd)
+        good = await world.assigned("ord-2", address=f"{TRON[:-1]}g")
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            failed = await world.until(odd, "failed")
+            await world.until(good, "sent")
+            [letter] = await world.dead_letters(1)
+    assert letter.key == b"ord-1"
+    assert email not in failed["outcome"] or not email.strip("@")
+    assert [one.rcpt_tos for one in server.envelopes] == [["ord-2@example.com"]]
+
+
+async def test_the_dead_letter_of_an_odd_order_says_what_there_is(world: World) -> None:
+    async with serving(MoodyServer(rcpt=["550 No"])) as server:
+        odd = await world.order("ord-1")
+        await world.database.execute("UPDATE orders SET amount = 'much'")
+        await world.publish(odd)
+        settings = aimed_at(world, server)
+        async with mailing(settings, terms=quick(settings)):
+            await world.until(odd, "failed")
+            [letter] = await world.dead_letters(1)
+    assert b'"amount":"much"' in letter.value
+
+
 async def test_a_mail_with_an_unknown_outcome_is_sent_again_under_the_same_id(world: World) -> None:
     async with serving(MoodyServer(data=["drop"])) as server:
         said = await world.assigned("ord-1")
@@ -109,6 +145,45 @@ async def test_while_the_server_refuses_us_nobody_s_attempts_are_used_up(world: 
     assert server.asked.count("MAIL") <= 22
 
 
+async def test_a_server_that_we_cannot_trust_gets_nothing_until_its_authority_is_named(
+    world: World, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    offered = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(offered)
+    said = await world.assigned("ord-1")
+    async with serving(MoodyServer(tls=offered, implicit_tls=True)) as server:
+        settings = aimed_at(world, server)
+        with structlog.testing.capture_logs() as logs:
+            async with mailing(settings):
+                refused = await eventually(lambda: _entry(logs, "mail_server_refuses_us"))
+        assert "name its certificate in WALLETQ_SMTP_TLS_CAFILE" in refused["answer"]
+        assert server.asked == []
+        async with mailing(settings.model_copy(update={"smtp_tls_cafile": tmp_path / "ca.pem"})):
+            assert (await world.until(said, "sent"))["attempts"] == 1
+
+
+async def test_a_probe_that_meets_silence_does_not_set_the_others_free(world: World) -> None:
+    async with mail_server() as server:
+        server.behave(Mood("MAIL", "550 Who are you?"))
+        said = [await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}") for n in range(20)]
+        settings = world.settings.model_copy(update={"smtp_url": SecretStr(f"smtp://127.0.0.1:{server.port}")})
+        with structlog.testing.capture_logs() as logs:
+            async with mailing(settings, terms=quick(settings)):
+                await until(lambda: server.met > 1)
+                server.behave(Mood("MAIL", DROP))
+                await until(lambda: server.met > 2)
+                attempts = await world.database.fetchval("SELECT sum(attempts) FROM deliveries")
+                assert attempts <= server.met  # only the probes'
+                server.behave(None)
+                for one in said:
+                    await world.until(one, "sent")
+    events = [entry["event"] for entry in logs]
+    assert events.count("mail_server_takes_mails_again") == 1
+    assert events.index("mail_server_refuses_us") < events.index("mail_server_takes_mails_again")
+
+
 async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: World) -> None:
     server = MoodyServer()
     async with serving(server):
@@ -130,6 +205,10 @@ async def test_a_refused_mail_is_not_tried_past_the_expiry_of_its_order(world: W
             expired = await world.until(said, "expired")
     assert expired["next_attempt_at"] is None
     assert server.envelopes == []
+
+
+async def _entry(logs: Sequence[MutableMapping[str, Any]], event: str) -> MutableMapping[str, Any] | None:
+    return next((entry for entry in logs if entry["event"] == event), None)
 
 
 async def _tried(world: World, said: WalletAssigned) -> bool:

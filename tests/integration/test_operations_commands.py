@@ -21,6 +21,7 @@ WAITING = (
     " pending_offset, pending_at) VALUES ($1, $2, 'pending', 'TRC-20', '1', 'ann@example.com', 'en', now(), $3, $3,"
     " now() - interval '1 hour')"
 )
+NO_DELIVERY = "3c1a1aeb-4ab5-4737-95ef-b9c0bcd2f0de"
 NEEDS_SERVERS = [
     ["migrate"],
     ["topics", "create"],
@@ -30,6 +31,10 @@ NEEDS_SERVERS = [
     ["wallets", "add", "-c", "USDT", "-n", "TRC-20", TRON],
     ["wallets", "retire", "-c", "USDT", "-n", "TRC-20", TRON],
     ["wallets", "list"],
+    ["deliveries", "list"],
+    ["deliveries", "show", NO_DELIVERY],
+    ["deliveries", "retry", NO_DELIVERY],
+    ["deliveries", "hold", "--currency", "USDT"],
     ["status"],
     ["verify"],
     ["replay"],
@@ -96,6 +101,13 @@ async def test_missing_setting_says_what_to_do(alone: CommandLine) -> None:
         ["wallets", "add", "-c", "DOGE", TRON],
         ["wallets", "add", "-c", "USDT", "-n", "TRC-20"],
         ["wallets", "list", "-s", "lost"],
+        ["deliveries", "list", "--state", "lost"],
+        ["deliveries", "list", "--older-than", "soon"],
+        ["deliveries", "list", "--limit", "0"],
+        ["deliveries", "show", "ord-1"],
+        ["deliveries", "retry"],
+        ["deliveries", "retry", NO_DELIVERY, "--state", "failed"],
+        ["deliveries", "hold", "--limit", "5"],
     ],
     ids=" ".join,
 )

@@ -333,8 +333,8 @@ MUTANTS = (
     Mutant(
         "claim without lease: a mailer that dies takes its mails with it",
         MAILER_SQL,
-        "    WHERE next_attempt_at <= now()\n    ORDER BY next_attempt_at",
-        "    WHERE next_attempt_at <= now() AND state = 'due'\n    ORDER BY next_attempt_at",
+        "    WHERE next_attempt_at <= now() AND kind = 'assigned'\n",
+        "    WHERE next_attempt_at <= now() AND kind = 'assigned' AND state = 'due'\n",
         "tests/integration/test_mailer_delivery.py",
     ),
     Mutant(
@@ -347,8 +347,8 @@ MUTANTS = (
     Mutant(
         "no check before sending: an order that has ended gets its mail",
         "consumers/mailer/endings.py",
-        "if dossier.released or dossier.email is None",
-        "if dossier.email is None",
+        "(dossier.released or dossier.address is None)",
+        "dossier.address is None",
         "tests/unit/test_mailer_decisions.py tests/integration/test_mailer_delivery.py",
     ),
     Mutant(

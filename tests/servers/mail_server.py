@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from embedded.ports import HOST
 
-Phase = Literal["banner", "MAIL", "RCPT", "DATA", "dot"]
+Phase = Literal["banner", "STARTTLS", "MAIL", "RCPT", "DATA", "dot"]
 "`dot`: the message is here, and its answer is due."
 STALL, DROP = "stall", "drop"
 LONGEST_LINE = 1 << 16
@@ -50,6 +50,10 @@ class MailServer:
     """Made by `mail_server`."""
 
     port: int = 0
+    extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8")
+    "What it offers; without 8BITMIME it takes no byte beyond ASCII."
+    delay: float = 0.0
+    "Seconds that it takes for every answer."
     accepted: list[Accepted] = field(default_factory=list)
     met: int = 0
     "How often somebody met the mood."
@@ -87,6 +91,8 @@ class MailServer:
         recipient = ""
 
         async def say(reply: str) -> None:
+            if self.delay:
+                await asyncio.sleep(self.delay)
             writer.write(reply.encode() + b"\r\n")
             await writer.drain()
             if reply.startswith("421"):
@@ -96,7 +102,9 @@ class MailServer:
         while line := (await reader.readline()).decode("utf-8", "replace").strip():
             match line[:4].upper():
                 case "EHLO" | "HELO":
-                    await say("250-localhost\r\n250-8BITMIME\r\n250 SMTPUTF8")
+                    await say("\r\n".join([*(f"250-{one}" for one in ("localhost", *self.extensions)), "250 HELP"]))
+                case "STAR":
+                    await say(await self._answer("STARTTLS", "502 What?"))
                 case "MAIL":
                     await say(await self._answer("MAIL", "250 OK"))
                 case "RCPT":
@@ -116,6 +124,9 @@ class MailServer:
                     await say("502 What?")
 
     async def _take(self, recipient: str, content: bytes, say: Say) -> None:
+        if "8BITMIME" not in self.extensions and not content.isascii():
+            await say("554 5.6.1 Eight bits are too many")
+            return
         mood = self._mood if self._mood and self._mood.phase == "dot" else None
         if mood is None or mood.answer in (STALL, DROP):
             self.accepted.append(_accepted(recipient, content, answered=mood is None))

@@ -1,18 +1,23 @@
 """The mailer's pure decisions: verdicts, endings, the gate, what a batch of notifications changes."""
 
+import ssl
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from uuid import UUID, uuid4
 
 import pytest
+from aiosmtplib import SMTPServerDisconnected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.mailer.dispatch import Terms, mail_refused
-from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending
+from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending, when_claimed
 from consumers.mailer.gate import Gate
+from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import Known, Record, decide, read_notice
-from consumers.mailer.smtp import MailServer, read_mail_server
+from consumers.mailer.smtp import MailServer, read_loss, read_mail_server
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
 from schemas.trace import read_traceparent
@@ -20,6 +25,7 @@ from schemas.trace import read_traceparent
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 DOSSIER = Dossier(
     notification_id=uuid4(),
+    kind="assigned",
     partition=3,
     offset=7,
     order_id="ord-1",
@@ -29,6 +35,7 @@ DOSSIER = Dossier(
     waited=True,
     assigned_at=NOW,
     released=False,
+    queue_place=None,
     attempts=0,
     email="ann@example.com",
     locale="en",
@@ -84,33 +91,41 @@ def test_a_message_may_have_arrived_only_after_the_final_dot(phase: Phase, code:
 def test_a_verdict_names_no_customer_but_says_what_the_server_told_us() -> None:
     assert classify(Phase.RCPT, Reply(550, "5.1.1 <ann@example.com>: unknown")).text == "RCPT: 550 5.1.1"
     assert classify(Phase.FINAL_DOT, Reply(554, "ann@example.com")).text == "FINAL_DOT: 554"
+    assert classify(Phase.MAIL, Reply(450, "too much for <ann@example.com>")).text == "MAIL: 450 too much for <…>"
     assert classify(Phase.AUTH, Reply(535, "5.7.8 Bad\ncredentials")).text == "AUTH: 535 5.7.8 Bad credentials"
 
 
 @pytest.mark.parametrize(
-    ("changes", "interrupted", "unknown", "state"),
+    ("changes", "state"),
     [
-        ({}, False, "resend", None),
-        ({}, True, "resend", None),
-        ({}, True, "hold", "held"),
-        ({"released": True}, False, "resend", "superseded"),
-        ({"released": True}, True, "hold", "held"),
-        ({"email": None}, False, "resend", "superseded"),
-        ({"expires_at": NOW}, False, "resend", "expired"),
-        ({"expires_at": NOW + timedelta(seconds=1)}, False, "resend", None),
+        ({}, None),
+        ({"released": True}, "superseded"),
+        ({"address": None}, "superseded"),
+        ({"email": None}, "superseded"),
+        ({"kind": "queued", "queue_place": 7}, None),
+        ({"kind": "queued", "queue_place": None}, "superseded"),
+        ({"kind": "queued", "queue_place": 7, "expires_at": NOW}, "expired"),
+        ({"expires_at": NOW}, "expired"),
+        ({"expires_at": NOW + timedelta(seconds=1)}, None),
     ],
 )
-def test_what_is_checked_before_a_mail_goes_out(
-    changes: dict[str, object], interrupted: bool, unknown: str, state: str | None
-) -> None:
-    dossier = replace(DOSSIER, **changes)  # type: ignore[arg-type]
-    ending = before_sending(dossier, interrupted=interrupted, unknown=unknown, now=NOW)  # type: ignore[arg-type]
+def test_what_is_checked_before_a_mail_goes_out(changes: dict[str, object], state: str | None) -> None:
+    ending = before_sending(replace(DOSSIER, **changes), NOW)  # type: ignore[arg-type]
     assert (ending and ending.state) == state
+
+
+@pytest.mark.parametrize("unknown", ["resend", "hold"])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupted_attempt_is_held_where_the_policy_says_so(
+    interrupted: bool, unknown: Literal["resend", "hold"]
+) -> None:
+    ending = when_claimed(interrupted=interrupted, unknown=unknown)
+    assert (ending and ending.state) == ("held" if interrupted and unknown == "hold" else None)
 
 
 def end(kind: Kind, unknown: str = "resend", attempts: int = 0, left: float = 5400, draw: float = 0.5) -> Ending:
     return after_sending(
-        Verdict(kind, "text"),
+        Verdict(kind, "text", Phase.FINAL_DOT),
         attempts=attempts,
         expires_at=NOW + timedelta(seconds=left),
         now=NOW,
@@ -140,7 +155,7 @@ def test_waits_grow_up_to_the_ceiling(attempts: int, draw: float) -> None:
 def test_the_longest_attempt_ends_before_its_lease(lease: float, unknown: str) -> None:
     terms = Terms(8, lease, unknown)  # type: ignore[arg-type]
     assert terms.begin_seconds > 0
-    assert terms.begin_seconds + terms.send_seconds < lease
+    assert terms.begin_seconds + terms.send_seconds <= terms.answer_seconds < lease
 
 
 class Time:
@@ -166,10 +181,102 @@ def test_while_the_server_refuses_us_one_probe_at_a_time_goes_out() -> None:
         assert gate.room(8, 1) == 0
         assert gate.room(8, 0) == 1
     assert waits == [1, 2, 4, 4]
+    assert gate.refusals == 4
+    gate.unanswered(time.now - 100)
+    assert gate.room(8, 0) == 1
+    gate.unanswered(time.now)  # the server has gone away, but may still dislike us
+    assert (gate.room(8, 0), gate.probe_in, gate.refusals) == (0, 4, 4)
+    time.now += 4
     assert not gate.passed(time.now - 100)
     assert gate.passed(time.now)
-    assert gate.room(8, 0) == 8
+    assert (gate.room(8, 0), gate.refusals) == (8, 0)
+    gate.unanswered(time.now)
+    assert gate.is_open
     assert gate.refused(time.now) == 1
+
+
+# Limits
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 50), st.lists(st.floats(0, 3), min_size=1, max_size=20))
+def test_in_no_span_of_time_more_mails_go_to_a_domain_than_its_limit(rate: float, steps: list[float]) -> None:
+    limits, now = Limits(None, rate), 1_000.0
+    gone: list[tuple[float, int]] = []
+    for step in steps:
+        now += step
+        mails = 0
+        while limits.ask("example.com", now, 0) == Go(0):
+            mails += 1
+        gone.append((now, mails))
+    for first, (since, _) in enumerate(gone):
+        for last, (until, _) in enumerate(gone[first:], first):
+            mails = sum(count for _, count in gone[first : last + 1])
+            assert mails <= 1 + rate * (until - since + 1) + 1e-6
+
+
+@settings(deadline=None)
+@given(st.floats(0.1, 100), st.integers(1, 200), st.floats(0.001, 0.5))
+def test_whoever_comes_again_when_told_to_gets_its_turn(rate: float, mails: int, late: float) -> None:
+    limits, asked = Limits(None, rate), Counter[int]()
+    due = [(1_000.0, mail) for mail in range(mails)]
+    went = []
+    while due:
+        at, mail = due.pop(0)
+        asked[mail] += 1
+        match limits.ask("example.com", at, 0):
+            case Go():
+                went.append((at, mail))
+            case Later(seconds):
+                due.append((at + seconds + late, mail))
+                due.sort()
+    assert max(asked.values()) <= 2  # all that wait at once would ask again and again
+    assert [mail for _, mail in went] == list(range(mails))
+    assert went[-1][0] <= 1_000 + mails / rate + late + 1e-6
+
+
+def test_a_domain_at_its_limit_is_not_waited_for_and_holds_up_no_other() -> None:
+    limits = Limits(None, 1)
+    assert [limits.ask("a.example", 0, patience=100) for _ in range(4)] == [Go(0), Go(0), Later(1), Later(2)]
+    assert limits.ask("b.example", 0, patience=100) == Go(0)
+
+
+def test_the_overall_limit_is_waited_for_but_not_beyond_the_lease() -> None:
+    limits = Limits(2, None)
+    assert [limits.ask("", 0, patience=1) for _ in range(6)] == [Go(0)] * 3 + [Go(0.5), Go(1), Later(1.5)]
+    assert limits.ask("", 0.5, patience=1) == Go(1)
+    assert Limits(None, None).ask("", 0, 0) == Go(0)
+
+
+def test_a_mail_that_the_overall_limit_keeps_back_takes_nothing_of_its_domain() -> None:
+    limits = Limits(1, 1)
+    assert [limits.ask("a.example", 0, patience=0) for _ in range(3)] == [Go(0), Go(0), Later(1)]
+    assert [limits.ask("b.example", 0, patience=0) for _ in range(3)] == [Later(1)] * 3
+    assert [limits.ask("b.example", at, patience=0) for at in (1, 2)] == [Go(0), Go(0)]
+
+
+def test_quiet_domains_are_given_up() -> None:
+    limits = Limits(None, 10)
+    for number in range(30_000):
+        limits.ask(f"{number}.example", number / 1_000, 0)
+    assert len(limits._lanes) < 15_000  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("address", "domain"),
+    [
+        ("ann@Example.COM", "example.com"),
+        ("ann@bücher.example", "xn--bcher-kva.example"),
+        ("ann@BÜCHER.example", "xn--bcher-kva.example"),
+        ("ann@xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("añn@xn--BCHER-KVA.example", "xn--bcher-kva.example"),
+        ('"a@b"@example.com', "example.com"),
+        ("nobody", "nobody"),
+        ("ann@\u2028", "\u2028"),
+    ],
+)
+def test_domains_compare_in_one_form(address: str, domain: str) -> None:
+    assert domain_of(address) == domain
 
 
 # Notifications
@@ -234,7 +341,11 @@ def test_a_trace_context_is_taken_where_it_is_one() -> None:
 
 
 def test_a_refused_mail_s_dead_letter_holds_the_notification() -> None:
-    letter = mail_refused(DOSSIER, Ending("failed", "RCPT: 550", counted=True))
+    failed = Ending("failed", "RCPT: 550", counted=True)
+    assert mail_refused(replace(DOSSIER, kind="queued"), failed) is None
+    assert mail_refused(DOSSIER, Ending("sent")) is None
+    letter = mail_refused(DOSSIER, failed)
+    assert letter is not None
     assert (letter.partition, letter.offset, letter.key, letter.reason) == (3, 7, b"ord-1", "mail_refused")
     assert letter.value is not None
     assert WalletAssigned.model_validate_json(letter.value).notification_id == DOSSIER.notification_id
@@ -261,3 +372,20 @@ def test_starttls_is_required_except_on_loopback(url: str, server: MailServer) -
 
 def test_a_password_does_not_show() -> None:
     assert "secret" not in repr(read_mail_server("smtps://user:secret@mail.example"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "problem"),
+    [
+        (Phase.CONNECT, Insecure),
+        (Phase.STARTTLS, Insecure),
+        (Phase.EHLO, Insecure),
+        (Phase.MAIL, NoAnswer),
+        (Phase.FINAL_DOT, NoAnswer),
+    ],
+)
+def test_tls_that_breaks_in_the_middle_of_a_mail_is_a_lost_connection(phase: Phase, problem: type[Problem]) -> None:
+    lost = SMTPServerDisconnected("Connection lost")
+    lost.__cause__ = ssl.SSLError(1, "[SSL] bad record mac")
+    assert isinstance(read_loss(phase, lost), problem)
+    assert isinstance(read_loss(phase, ConnectionResetError()), NoAnswer)

@@ -1,0 +1,120 @@
+"""The mailer's deliveries: list, show, retry, hold."""
+
+import re
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from operations.commands.options import DeliveryState, Json, operator
+
+app = typer.Typer()
+deliveries = typer.Typer(name="deliveries", help="The mails, and what became of them.", no_args_is_help=True)
+app.add_typer(deliveries)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def read_duration(text: str) -> float:
+    """Seconds of a duration such as 90s, 15m, 2h or 7d."""
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if found is None:
+        raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID...", help="The notifications' ids.", show_default=False)]
+State = Annotated[DeliveryState | None, typer.Option("--state", "-s", help="Only those in this state.")]
+Order = Annotated[str | None, typer.Option("--order", "-o", metavar="ORDER", help="Only those of this order.")]
+Currency = Annotated[str | None, typer.Option("--currency", "-c", metavar="C", help="Only those of this currency.")]
+OlderThan = Annotated[
+    float | None,
+    typer.Option(
+        "--older-than", metavar="T", parser=read_duration, help="Only those made longer ago: 90s, 15m, 2h, 7d."
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", "-l", metavar="N", help="At most so many.", min=1, max=100_000)]
+
+
+@deliveries.command("list", epilog="Example: walletq deliveries list --state failed --older-than 1h")
+def deliveries_list(
+    state: State = None,
+    order: Order = None,
+    currency: Currency = None,
+    older_than: OlderThan = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List deliveries, the newest first.
+
+    Of a recipient only the domain is shown.
+    """
+    from operations.deliveries import Wanted, list_deliveries
+    from operations.process import run, settings_for_command
+
+    settings = settings_for_command()
+    wanted = Wanted(None, [state.value] if state else None, order, currency, older_than, limit)
+    raise typer.Exit(run(settings, list_deliveries(settings, wanted, as_json=as_json)))
+
+
+@deliveries.command("show", epilog="Example: walletq deliveries show 3c1a1aeb-4ab5-4737-95ef-b9c0bcd2f0de")
+def deliveries_show(
+    notification_id: Annotated[UUID, typer.Argument(metavar="ID", help="The notification's id.")],
+    as_json: Json = False,
+) -> None:
+    """Show everything about a delivery.
+
+    Of the recipient only the domain.
+    """
+    from operations.deliveries import show_delivery
+    from operations.process import run, settings_for_command
+
+    settings = settings_for_command()
+    raise typer.Exit(run(settings, show_delivery(settings, notification_id, as_json=as_json)))
+
+
+@deliveries.command("retry", epilog="Example: walletq deliveries retry --state failed --currency USDT")
+def deliveries_retry(
+    ids: Ids = None,
+    *,
+    state: State = None,
+    order: Order = None,
+    currency: Currency = None,
+    older_than: OlderThan = None,
+    limit: Limit = 1_000,
+    as_json: Json = False,
+) -> None:
+    """Send mails again.
+
+    What failed, was held, expired, or waits for its next attempt; not what was sent or what a mailer has at this
+    moment, nor the mail of an order that has ended or expired. Without an id and --state: what failed, was held or
+    expired, of what the other options say. A mail that is held since nobody knows whether it was sent may arrive twice.
+    """
+    from operations.deliveries import Wanted, change_deliveries
+    from operations.process import run, settings_for_command
+
+    settings = settings_for_command()
+    wanted = Wanted(ids or None, [state.value] if state else None, order, currency, older_than, limit)
+    work = change_deliveries(settings, "retry", wanted, actor=operator(), as_json=as_json)
+    raise typer.Exit(run(settings, work))
+
+
+@deliveries.command("hold", epilog="Example: walletq deliveries hold --order ord-7f3c")
+def deliveries_hold(
+    ids: Ids = None,
+    *,
+    state: State = None,
+    order: Order = None,
+    currency: Currency = None,
+    older_than: OlderThan = None,
+    limit: Limit = 1_000,
+    as_json: Json = False,
+) -> None:
+    """Hold mails back that are due, until they are retried."""
+    from operations.deliveries import Wanted, change_deliveries
+    from operations.process import run, settings_for_command
+
+    settings = settings_for_command()
+    wanted = Wanted(ids or None, [state.value] if state else None, order, currency, older_than, limit)
+    work = change_deliveries(settings, "hold", wanted, actor=operator(), as_json=as_json)
+    raise typer.Exit(run(settings, work))

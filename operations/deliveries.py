@@ -1,0 +1,155 @@
+"""`walletq deliveries`: list, show, retry, hold. It changes the mailer's table alone, and never what a mailer has."""
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+from uuid import UUID
+
+import asyncpg
+
+from operations.process import COMMAND_SECONDS
+from operations.terminal import Grid, print_grids, print_json
+from schemas.settings import Settings, SettingsError
+from storage.database import connect
+from storage.errors import WalletqError
+from storage.migrations import check_migrated
+from storage.sql import read_queries
+
+SQL = read_queries("deliveries")
+
+Change = Literal["retry", "hold"]
+CHANGED = {"retry": ("failed", "held", "expired"), "hold": ("due",)}
+"Which states a change is about where neither an id nor a state is given."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which deliveries are meant; None: any."""
+
+    ids: Sequence[UUID] | None = None
+    states: Sequence[str] | None = None
+    order_id: str | None = None
+    currency: str | None = None
+    older_than: float | None = None
+    "Made more than so many seconds ago."
+    limit: int = 100
+
+    def arguments(self) -> tuple[object, ...]:
+        """As the statements take them."""
+        return (self.ids, self.states, self.order_id, self.currency, self.older_than, self.limit)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A delivery, and whether its mail may still go out: its order holds the wallet, or waits, and has not expired."""
+
+    notification_id: UUID
+    kind: str
+    state: str
+    is_wanted: bool
+    in_time: bool
+
+
+def refusal(change: Change, delivery: Found) -> str | None:
+    """Why a delivery cannot be changed; None where it can."""
+    if delivery.state == "sending":
+        return "is with a mailer at this moment"
+    if change == "hold":
+        return None if delivery.state == "due" else f"is {delivery.state}: there is nothing to hold back"
+    if delivery.state == "sent":
+        return "is sent: a mail goes out once"
+    if not delivery.is_wanted:
+        waits = delivery.kind == "queued"
+        return "cannot be sent: its order " + (
+            "does not wait any more" if waits else "has ended, or has another wallet"
+        )
+    return None if delivery.in_time else "cannot be sent: its order has expired"
+
+
+async def list_deliveries(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
+    """Print deliveries. Returns the exit code."""
+    async with _connected(settings) as connection:
+        rows = await connection.fetch(SQL["list"], *wanted.arguments())
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return 0
+    columns = ("notification", "mail", "order", "currency", "domain", "state", "attempts", "next attempt", "outcome")
+    cells = [
+        (
+            *(row[name] for name in ("notification_id", "kind", "order_id", "currency", "domain", "state", "attempts")),
+            f"{row['next_attempt_at']:%Y-%m-%d %H:%M:%S}Z" if row["next_attempt_at"] else None,
+            row["outcome"],
+        )
+        for row in rows
+    ]
+    more = ", and perhaps more" if len(rows) == wanted.limit else ""
+    print_grids([Grid(f"{len(rows)} deliveries{more}", columns, cells)])
+    return 0
+
+
+async def show_delivery(settings: Settings, notification_id: UUID, *, as_json: bool) -> int:
+    """Print one delivery. Returns the exit code.
+
+    Raises:
+        WalletqError: there is none with this id.
+    """
+    async with _connected(settings) as connection:
+        row = await connection.fetchrow(SQL["show"], notification_id)
+    if row is None:
+        raise WalletqError(f"there is no delivery {notification_id}. `walletq deliveries list` shows which there are.")
+    if as_json:
+        print_json(dict(row))
+    else:
+        print_grids([Grid(f"Delivery {notification_id}", ("field", "value"), list(row.items()))])
+    return 0
+
+
+async def change_deliveries(settings: Settings, change: Change, wanted: Wanted, *, actor: str, as_json: bool) -> int:
+    """Send deliveries again, or hold them back. Returns the exit code: 1 where none was changed, or one that was named
+    was not.
+
+    Raises:
+        SettingsError: nothing says which, or ids and a description do.
+    """
+    is_described = wanted != Wanted(ids=wanted.ids, limit=wanted.limit)
+    if bool(wanted.ids) == is_described:
+        raise SettingsError("which deliveries? Name their ids, or say --state, --order, --currency or --older-than")
+    if wanted.ids:
+        wanted = replace(wanted, limit=len(wanted.ids))
+    elif wanted.states is None:
+        wanted = replace(wanted, states=CHANGED[change])
+    async with _connected(settings) as connection, connection.transaction():
+        found = [Found(**row) for row in await connection.fetch(SQL["lock"], *wanted.arguments())]
+        refused = {one.notification_id: why for one in found if (why := refusal(change, one))}
+        changed = [one.notification_id for one in found if one.notification_id not in refused]
+        if change == "retry":
+            await connection.execute(SQL["retry"], changed)
+        else:
+            await connection.execute(SQL["hold"], changed, f"held back by {actor}")
+    known = {one.notification_id for one in found}
+    refused |= {one: "is not known" for one in wanted.ids or () if one not in known}
+    _report(change, changed, refused, as_json=as_json)
+    return 0 if changed and not (wanted.ids and refused) else 1
+
+
+def _report(change: Change, changed: Sequence[UUID], refused: dict[UUID, str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"changed": list(changed), "refused": {str(one): why for one, why in refused.items()}})
+        return
+    print(f"{len(changed)} deliveries are {'due' if change == 'retry' else 'held'} now")
+    for one, why in refused.items():
+        print(f"{one} {why}", file=sys.stderr)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(
+        settings.need_database(), "walletq_operator", application="walletq deliveries", command_seconds=COMMAND_SECONDS
+    )
+    try:
+        await check_migrated(connection)
+        yield connection
+    finally:
+        connection.terminate()
