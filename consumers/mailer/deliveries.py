@@ -1,8 +1,8 @@
 """The mailer's tables: deliveries, its dead letters, and where its partitions go on."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 from uuid import UUID
@@ -86,23 +86,20 @@ class Deliveries:
             await self._add_dead_letters(connection, changes.dead_letters)
 
     async def claim(self, count: int, lease_holder: UUID, seconds: float) -> list[tuple[Claim, Dossier]]:
-        """Up to `count` deliveries that are due, for so many seconds, with what is to be known for their mails.
-
-        All or nothing: a delivery that was claimed and not looked at would wait for the end of its lease.
-        """
-        async with self._work() as connection, _all_or_nothing(connection):
+        """Up to `count` deliveries that are due, for so many seconds, with what is to be known for their mails."""
+        async with self._work() as connection:
             rows = await connection.fetch(SQL["claim"], count, lease_holder, seconds)
-            if not rows:
-                return []
-            claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
-            found = await connection.fetch(SQL["look"], [claim.notification_id for claim in claims], lease_holder)
-        dossiers = {row["notification_id"]: Dossier(**row) for row in found}
-        return [(claim, dossiers[claim.notification_id]) for claim in claims if claim.notification_id in dossiers]
+        claims = []
+        for row in rows:
+            known = dict(row)
+            claim = Claim(known["notification_id"], lease_holder, known.pop("interrupted"))
+            claims.append((claim, Dossier(**known)))
+        return claims
 
     async def look(self, claim: Claim) -> Dossier | None:
         """What is to be known for its mail now; None where the lease is lost."""
         async with self._work() as connection:
-            row = await connection.fetchrow(SQL["look"], [claim.notification_id], claim.lease_holder)
+            row = await connection.fetchrow(SQL["look"], claim.notification_id, claim.lease_holder)
         return row and Dossier(**row)
 
     async def settle(self, settled: Sequence[Settled]) -> set[UUID]:
@@ -119,12 +116,14 @@ class Deliveries:
             )
             for one in settled
         ]
-        async with self._work() as connection, _all_or_nothing(connection):
+        dead_letters = {one.claim.notification_id: one.dead_letter for one in settled if one.dead_letter}
+        # A statement alone is a transaction as it is: to begin and to commit would be two round trips more.
+        async with (
+            self._work() as connection,
+            _all_or_nothing(connection) if dead_letters else contextlib.nullcontext(),
+        ):
             held = {row[0] for row in await connection.fetch(SQL["settle"], *_columns(rows, 7))}
-            await self._add_dead_letters(
-                connection,
-                [one.dead_letter for one in settled if one.dead_letter and one.claim.notification_id in held],
-            )
+            await self._add_dead_letters(connection, [one for id_, one in dead_letters.items() if id_ in held])
         return held
 
     async def next_due(self) -> float | None:
@@ -145,7 +144,7 @@ class Deliveries:
         async with self._work() as connection:
             await connection.execute(SQL["dead_letters_published"], self._topic, *places)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _work(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for one piece of work. Whatever fails, it is dropped: asyncpg would wait for ever until a
         frozen server takes notice of a cancelled statement."""
@@ -165,7 +164,7 @@ class Deliveries:
             await connection.execute(SQL["add_dead_letters"], self._topic, *columns)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _all_or_nothing(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """A transaction. After a failure nobody rolls it back: the connection is dropped, and that does."""
     transaction = connection.transaction()

@@ -61,8 +61,8 @@ WHERE dead_letters.topic = $1
   AND dead_letters.partition = published.partition
   AND dead_letters."offset" = published.published_offset;
 
--- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2;
--- never one that another mailer claims at the same time; an interrupted attempt counts
+-- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2, and what their
+-- mails are to say; never one that another mailer claims at the same time; an interrupted attempt counts
 WITH due AS (
     SELECT notification_id, state = 'sending' AS interrupted
     FROM deliveries
@@ -70,18 +70,27 @@ WITH due AS (
     ORDER BY next_attempt_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE deliveries
+    SET state = 'sending',
+        lease_holder = $2,
+        next_attempt_at = now() + make_interval(secs => $3),
+        attempts = deliveries.attempts + due.interrupted::int,
+        updated_at = now()
+    FROM due
+    WHERE deliveries.notification_id = due.notification_id
+    RETURNING deliveries.*, due.interrupted
 )
-UPDATE deliveries
-SET state = 'sending',
-    lease_holder = $2,
-    next_attempt_at = now() + make_interval(secs => $3),
-    attempts = deliveries.attempts + due.interrupted::int,
-    updated_at = now()
-FROM due
-WHERE deliveries.notification_id = due.notification_id
-RETURNING deliveries.notification_id, due.interrupted;
+SELECT claimed.notification_id, claimed.partition, claimed."offset", claimed.currency,
+       claimed.order_id, claimed.traceparent, claimed.attempts, claimed.interrupted,
+       assignments.network, assignments.address, assignments.waited, assignments.assigned_at,
+       assignments.released_offset IS NOT NULL AS released,
+       orders.email, orders.locale, orders.amount, orders.expires_at, now() AS read_at
+FROM claimed
+JOIN assignments ON assignments.assignment_id = claimed.notification_id
+JOIN orders ON orders.currency = claimed.currency AND orders.order_id = claimed.order_id;
 
--- look: what the mails of these deliveries are to say, where the lease $2 still holds
+-- look: the same again of one delivery $1, where the lease $2 still holds
 SELECT deliveries.notification_id, deliveries.partition, deliveries."offset", deliveries.currency,
        deliveries.order_id, deliveries.traceparent, deliveries.attempts,
        assignments.network, assignments.address, assignments.waited, assignments.assigned_at,
@@ -90,7 +99,7 @@ SELECT deliveries.notification_id, deliveries.partition, deliveries."offset", de
 FROM deliveries
 JOIN assignments ON assignments.assignment_id = deliveries.notification_id
 JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
-WHERE deliveries.notification_id = ANY ($1::uuid[])
+WHERE deliveries.notification_id = $1
   AND deliveries.lease_holder = $2;
 
 -- settle: end these attempts, each where its lease still holds; the answer names those where it did
