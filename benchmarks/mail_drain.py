@@ -9,7 +9,6 @@ from benchmarks import meters
 from benchmarks.contenders import Run
 from benchmarks.contenders.walletq import Walletq, settings_of, walletq
 from benchmarks.delays import Arrival
-from benchmarks.mail_log import make_mail_log
 from benchmarks.mail_results import MailRow
 from benchmarks.mail_sink import accept_mails
 from benchmarks.mail_ways import WAYS, run_way
@@ -18,7 +17,7 @@ from benchmarks.publisher import publish
 from benchmarks.servers import Bench
 from benchmarks.worker import Worker, working
 from embedded.ports import HOST
-from tests.traffic import Message
+from tests.traffic import Message, holding
 
 FIFTHS = 5
 SENT = "SELECT count(*) FILTER (WHERE state = 'sent') FROM deliveries"
@@ -30,7 +29,7 @@ async def mailer(bench: Bench, seed: int, mails: int) -> MailRow:
     Raises:
         Stalled: it does not come to its end.
     """
-    log = await asyncio.to_thread(make_mail_log, seed, mails)
+    log = await asyncio.to_thread(lambda: list(holding(seed, mails)))
     async with bench.run("mail") as run, working(accept_mails) as (sink, port):
         await _notify(run, log)
         await bench.settle()

@@ -20,7 +20,6 @@ from uuid import UUID
 import aiosmtplib
 import uvloop
 
-from benchmarks.mail_log import LOCALES
 from benchmarks.queues import shipped_pools
 from benchmarks.worker import Board
 from consumers.mailer.endings import Dossier
@@ -30,6 +29,7 @@ from embedded.ports import HOST
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from tests.traffic import address
+from tests.traffic.holding import LOCALES
 from tests.traffic.lifecycle import amount
 
 AT_A_TIME = 8
@@ -101,7 +101,7 @@ def run_way(connection: Connection, board: Board, way: str, seed: int, mails: in
 
 
 def make_dossiers(seed: int, count: int) -> list[Dossier]:
-    """What is known of orders as those of `mail_log`."""
+    """What is known of orders as those of tests.traffic.holding."""
     rng = random.Random(f"dossiers of {seed}")
     pools, now = shipped_pools(), datetime.now(UTC)
     dossiers = []
