@@ -61,6 +61,9 @@ bench-churn: $(BENCH_STAMP) ## An hour of steady traffic: speed and sizes of tab
 bench: $(BENCH_STAMP) ## walletq, other designs of the same job, and the floors: speed, latency, restarts
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+bench-mail: $(BENCH_STAMP) ## Mails a second from one mailer, beside other ways to the same mails
+	@$(BIN)/python -m benchmarks.mail
+
 $(BENCH_STAMP): $(STAMP) requirements/bench.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	@touch $@
@@ -81,4 +84,4 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt --constraints requirements/dev.txt --group bench
 
-.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-replay bench-churn lint format pins
+.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-mail bench-replay bench-churn lint format pins

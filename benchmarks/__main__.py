@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -35,7 +36,7 @@ async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path, pag
     results.write(json)
     written = [json, *plot(results, plots)]
     if page is not None:
-        put_table(results, page)
+        put_table(partial(print_table, results), page, "make bench")
         written.append(page)
     console = Console()
     print_table(results, console if console.is_terminal else Console(width=WIDTH))

@@ -82,7 +82,7 @@ class _Session(asyncio.Protocol):
         self._buffer = rest
         match bytes(line[:4]).upper():
             case b"EHLO":
-                reply = b"250-localhost\r\n250-8BITMIME\r\n250 SMTPUTF8"
+                reply = b"250-localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8"
             case b"RCPT":
                 self._recipient = bytes(line[line.index(b"<") + 1 : line.rindex(b">")])
                 reply = b"250 OK"

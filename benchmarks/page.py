@@ -1,27 +1,28 @@
-"""The page that shows the last whole run: the table is put into it, the words around it are written by hand."""
+"""The page that shows the last whole runs: their tables are put into it, the words around them are written by hand."""
 
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.results import Results
-from benchmarks.table import WIDTH, print_table
+from benchmarks.table import WIDTH
 
-BEGIN, END = "<!-- the table of make bench -->\n", "<!-- the end of the table -->\n"
+BEGIN, END = "<!-- the table of {} -->\n", "<!-- the end of the table -->\n"
 
 
-def put_table(results: Results, page: Path) -> None:
-    """Replace what is between the two marks.
+def put_table(print_table: Callable[[Console], None], page: Path, command: str) -> None:
+    """Replace what is between the two marks of this command's table.
 
     Raises:
-        ValueError: the page has no marks.
+        ValueError: the page has no such marks.
     """
+    begin = BEGIN.format(command)
     text = StringIO()
-    print_table(results, Console(file=text, width=WIDTH))
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for the table: {BEGIN.strip()} … {END.strip()}")
+    print_table(Console(file=text, width=WIDTH))
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"{page} has no place for the table: {begin.strip()} … {END.strip()}")
     lines = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
-    page.write_text(f"{before}{BEGIN}```text\n{lines}\n```\n{END}{after}")
+    page.write_text(f"{before}{begin}```text\n{lines}\n```\n{END}{after}")

@@ -176,15 +176,15 @@ class Results:
     def write(self, path: Path) -> None:
         """As JSON, every raw figure."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_plain(asdict(self)), indent=2, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(plain(asdict(self)), indent=2, ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples as objects, numbers with digits that mean something."""
+def plain(value: Any) -> Any:
+    """For JSON: named tuples as objects, numbers with digits that mean something."""
     if isinstance(value, Memory):
-        return _plain(value._asdict())
+        return plain(value._asdict())
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return round(value, 3) if isinstance(value, float) else value

@@ -61,7 +61,7 @@ def _drain_cells(row: Row, own: float | None) -> Sequence[str]:
     wrong = f"{WRONG} " if drain.wrong is not None else NONE
     return (
         f"{wrong}{drain.events_per_second:,.0f}",
-        _times(own, drain.events_per_second),
+        times(own, drain.events_per_second),
         f"{drain.events_per_second_with_start:,.0f}",
         f"{drain.cpu_us_per_event:.1f}",
         f"{sum(drain.servers_cpu_us_per_event.values()):.1f}",
@@ -77,7 +77,7 @@ def _floor_cells(floor: Floor, own: float | None) -> Sequence[str]:
     return (
         floor.name,
         f"{floor.events_per_second:,.0f}",
-        _times(own, floor.events_per_second),
+        times(own, floor.events_per_second),
         NONE,
         f"{floor.cpu_us_per_event:.1f}",
         f"{sum(floor.servers_cpu_us_per_event.values()):.1f}",
@@ -90,7 +90,8 @@ def _scale_cells(scale: Scale) -> Sequence[str]:
     return f"walletq, {scale.name}", speed, f"{scale.ratio:.2f} × {scale.beside.split()[0]}", *others
 
 
-def _times(own: float | None, other: float) -> str:
+def times(own: float | None, other: float) -> str:
+    """What walletq makes of another's speed."""
     return NONE if own is None else f"{own / other:.2f} ×"
 
 

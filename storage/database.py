@@ -71,10 +71,15 @@ async def create_pool(url: str, role: Role | None = None, *, size: int, applicat
             max_size=size,
             timeout=CONNECT_SECONDS,
             init=prepare,
+            reset=_keep,
             server_settings=_session(application),
         )
     except (*AWAY, ValueError) as error:
         raise unreachable(url, error) from error
+
+
+async def _keep(_connection: asyncpg.Connection) -> None:
+    """Nothing of ours outlives its transaction in a session: asyncpg's own reset would be a round trip for nothing."""
 
 
 def unreachable(url: str, error: BaseException) -> ServerUnreachable:

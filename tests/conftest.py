@@ -17,7 +17,7 @@ from schemas.topics import topics
 from storage.database import connect
 from storage.kafka import admin_client
 from storage.topics import create_topics
-from tests.faults.report import PROPERTY, table
+from tests.faults.report import COUNTED, PROPERTY, table
 from tests.servers import choice, session
 from tests.servers.databases import Databases
 from tests.servers.embedded import run_alone
@@ -40,10 +40,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long the faults of this session took to recover from."""
+    """How long the faults of this session took to recover from, and what became of the mails."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
     if lines := table(tuple(value) for one in reports for name, value in one.user_properties if name == PROPERTY):
         terminalreporter.section("recovery from faults")
+        terminalreporter.write_line("\n".join(lines))
+    if lines := [str(value) for one in reports for name, value in one.user_properties if name == COUNTED]:
+        terminalreporter.section("mails through a bad server and killed mailers")
         terminalreporter.write_line("\n".join(lines))
 
 

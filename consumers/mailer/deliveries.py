@@ -1,9 +1,9 @@
 """The mailer's tables: deliveries, its dead letters, and where its partitions go on."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -99,23 +99,21 @@ class Deliveries:
             await self._add_dead_letters(connection, changes.dead_letters)
 
     async def claim(self, count: int, lease_holder: UUID, seconds: float) -> list[tuple[Claim, Dossier]]:
-        """Up to `count` deliveries that are due, for so many seconds, with what is to be known for their mails.
-
-        All or nothing: a delivery that was claimed and not looked at would wait for the end of its lease.
-        """
-        async with self._work() as connection, _all_or_nothing(connection):
+        """Up to `count` deliveries that are due, for so many seconds, with what is to be known for their mails."""
+        async with self._work() as connection:
             rows = await connection.fetch(SQL["claim"], count, lease_holder, seconds)
             if not rows:
                 return []
-            claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
-            dossiers = await self._look(connection, [claim.notification_id for claim in claims], lease_holder)
-        return [(claim, dossiers[claim.notification_id]) for claim in claims if claim.notification_id in dossiers]
+            dossiers = [Dossier(**{name: row[name] for name in row.keys() - {"interrupted"}}) for row in rows]
+            dossiers = await self._ranked(connection, dossiers)
+        claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
+        return list(zip(claims, dossiers, strict=True))
 
     async def look(self, claim: Claim) -> Dossier | None:
         """What is to be known for its mail now; None where the lease is lost."""
         async with self._work() as connection:
-            found = await self._look(connection, [claim.notification_id], claim.lease_holder)
-        return found.get(claim.notification_id)
+            row = await connection.fetchrow(SQL["look"], claim.notification_id, claim.lease_holder)
+            return row and (await self._ranked(connection, [Dossier(**row)]))[0]
 
     async def queued_in_hand(self) -> int:
         """How many deliveries of kind queued have not ended."""
@@ -148,12 +146,14 @@ class Deliveries:
             )
             for one in settled
         ]
-        async with self._work() as connection, _all_or_nothing(connection):
+        dead_letters = {one.claim.notification_id: one.dead_letter for one in settled if one.dead_letter}
+        # A statement alone is a transaction as it is: to begin and to commit would be two round trips more.
+        async with (
+            self._work() as connection,
+            _all_or_nothing(connection) if dead_letters else contextlib.nullcontext(),
+        ):
             held = {row[0] for row in await connection.fetch(SQL["settle"], *_columns(rows, 7))}
-            await self._add_dead_letters(
-                connection,
-                [one.dead_letter for one in settled if one.dead_letter and one.claim.notification_id in held],
-            )
+            await self._add_dead_letters(connection, [one for id_, one in dead_letters.items() if id_ in held])
         return held
 
     async def next_due(self) -> float | None:
@@ -174,7 +174,7 @@ class Deliveries:
         async with self._work() as connection:
             await connection.execute(SQL["dead_letters_published"], self._topic, *places)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _work(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for one piece of work. Whatever fails, it is dropped: asyncpg would wait for ever until a
         frozen server takes notice of a cancelled statement."""
@@ -188,17 +188,17 @@ class Deliveries:
             finally:
                 await self._pool.release(connection)
 
-    async def _look(
-        self, connection: asyncpg.Connection, notification_ids: Sequence[UUID], lease_holder: UUID
-    ) -> dict[UUID, Dossier]:
-        found = [Dossier(**row) for row in await connection.fetch(SQL["look"], notification_ids, lease_holder)]
+    async def _ranked(self, connection: asyncpg.Connection, dossiers: list[Dossier]) -> list[Dossier]:
+        """The same, those of waiting orders with how many wait before them."""
         places = {
             one.notification_id: (one.currency, one.network, one.queue_place)
-            for one in found
+            for one in dossiers
             if one.kind == "queued" and one.network is not None and one.queue_place is not None
         }
-        ahead = await self._ranks.ahead(connection, places, time.monotonic()) if places else {}
-        return {one.notification_id: replace(one, ahead=ahead.get(one.notification_id)) for one in found}
+        if not places:
+            return dossiers
+        ahead = await self._ranks.ahead(connection, places, time.monotonic())
+        return [replace(one, ahead=ahead.get(one.notification_id)) for one in dossiers]
 
     async def _add_dead_letters(self, connection: Any, dead_letters: Sequence[DeadLetter]) -> None:
         if dead_letters:
@@ -206,7 +206,7 @@ class Deliveries:
             await connection.execute(SQL["add_dead_letters"], self._topic, *columns)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _all_or_nothing(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """A transaction. After a failure nobody rolls it back: the connection is dropped, and that does."""
     transaction = connection.transaction()

@@ -137,6 +137,10 @@ class Dispatcher:
         self._waiting: asyncio.Queue[Task] = asyncio.Queue()
         self._settled: asyncio.Queue[Settled] = asyncio.Queue()
         self._in_flight = 0
+        self._wants_room = False
+        "There may be more that is due than there was room for."
+        self._look_at = 0.0
+        "When the database is asked again what is due next (monotonic); none of ours is due before."
         self.wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -159,7 +163,8 @@ class Dispatcher:
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
-        if room <= 0:
+        self._wants_room = room <= 0
+        if self._wants_room:
             return LOOK_SECONDS if self._gate.is_open or self._in_flight else max(0.01, self._gate.probe_in)
         holder = uuid4()
         is_probe = not self._gate.is_open
@@ -174,9 +179,11 @@ class Dispatcher:
                 self._waiting.put_nowait(Task(claim, dossier, claimed_at, read_at, is_probe))
         if len(claims) == room:
             return 0.0
-        due = await self._deliveries.next_due()
-        # Due and not claimed: another mailer is claiming it in this moment.
-        return LOOK_SECONDS if due is None else min(max(due, 0.02), LOOK_SECONDS)
+        if time.monotonic() >= self._look_at:
+            due = await self._deliveries.next_due()
+            # Due and not claimed: another mailer is claiming it in this moment.
+            self._look_at = time.monotonic() + (LOOK_SECONDS if due is None else min(max(due, 0.02), LOOK_SECONDS))
+        return max(0.01, self._look_at - time.monotonic())
 
     async def _work(self) -> None:
         while True:
@@ -265,7 +272,10 @@ class Dispatcher:
                 batch.append(self._settled.get_nowait())
             held = await patiently(partial(self._deliveries.settle, batch), what="settling", stop=never)
             self._in_flight -= len(batch)
-            self.wake.set()
+            if delays := [one.ending.delay for one in batch if one.ending.state == "due"]:
+                self._look_at = min(self._look_at, time.monotonic() + min(delays))
+            if self._wants_room or delays:
+                self.wake.set()
             for one in batch:
                 if one.ending is not GIVE_BACK:
                     _log(one, lease_held=one.claim.notification_id in (held or ()))
@@ -274,6 +284,7 @@ class Dispatcher:
 
     async def _finish(self) -> None:
         """Give back what has not begun, and wait for the rest; what takes too long keeps its lease until its end."""
+        self._wants_room = True  # to be told of every end
         while not self._waiting.empty():
             self._settled.put_nowait(Settled(self._waiting.get_nowait().claim, GIVE_BACK))
         try:

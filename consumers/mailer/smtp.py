@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from aiosmtplib.errors import SMTPTimeoutError
-from aiosmtplib.protocol import SMTPProtocol
 
+from consumers.mailer.dialogue import GO_ON, Dialogue
 from consumers.mailer.letters import Message
 from consumers.mailer.tls import what_is_wrong
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
@@ -27,7 +27,6 @@ OLDEST_SECONDS = 300.0
 "A connection that has carried so many mails, or is so old, is replaced, before the server or a balancer ends it."
 
 _SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
-_LINE_BEGINS_WITH_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,8 @@ class Session:
     def __init__(self, server: MailServer, tls: ssl.SSLContext) -> None:
         self._server = server
         self._tls = tls
-        self._client: SMTP | None = None
+        self._dialogue: Dialogue | None = None
+        self._takes_smtputf8 = False
         self._phase = Phase.CONNECT
         self._opened_at = 0.0
         self._used_at = 0.0
@@ -134,7 +134,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether it can be kept for the next message."""
-        return self._client is not None and self._client.is_connected
+        return self._dialogue is not None and self._dialogue.is_open
 
     @property
     def idle_seconds(self) -> float:
@@ -152,10 +152,11 @@ class Session:
         problem: Problem | None = None
         try:
             async with asyncio.timeout(seconds) as limit:
-                client = await self._begun(message)
-                protocol = await self._hand_over(client, message)
+                dialogue = await self._ready_for(message)
+                self._hand_over(dialogue, message)
                 limit.reschedule(answer_at)
-                await self._answered(protocol)
+                self._expect(await dialogue.reply(), 250)
+                self._in_transaction = False
         except _Refused as refused:
             problem = refused.problem
         except (asyncio.TimeoutError, SMTPTimeoutError):
@@ -175,49 +176,59 @@ class Session:
 
     def close(self) -> None:
         """Drop the connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._dialogue is not None:
+            self._dialogue.close()
+            self._dialogue = None
 
     async def quit(self) -> None:
         """Take leave, for politeness only."""
-        if self._client is not None and self._client.is_connected:
-            with contextlib.suppress(SMTPException, OSError, asyncio.TimeoutError):  # it is gone either way
-                await self._client.quit(timeout=1)
+        if self._dialogue is not None and self._dialogue.is_open:
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # it is gone either way
+                async with asyncio.timeout(1):
+                    await self._dialogue.ask(b"QUIT")
         self.close()
 
-    async def _begun(self, message: Message) -> SMTP:
-        """The connection, on which MAIL is said."""
-        if self._client is not None and self.is_open:
+    async def _ready_for(self, message: Message) -> Dialogue:
+        """The connection, on which the server waits for the message."""
+        if self._dialogue is not None and self.is_open:
             try:
-                return await self._begun_on_kept(self._client, message)
-            except (_Ended, SMTPException, OSError):
+                return await self._ready_on_kept(self._dialogue, message)
+            except _Ended:
                 self.close()
-        client = await self._open()
-        await self._mail(client, message)
-        return client
+        dialogue = await self._open()
+        await self._announce(dialogue, message)
+        return dialogue
 
-    async def _begun_on_kept(self, client: SMTP, message: Message) -> SMTP:
-        """MAIL over the connection that is open.
+    async def _ready_on_kept(self, dialogue: Dialogue, message: Message) -> Dialogue:
+        """The same over the connection that is open.
 
         Raises:
             _Ended: the server wants no more of it, which is what servers do with idle or much-used connections: it
                 says nothing about the message, nor about what it would say to us on a new one.
         """
         self._phase = Phase.MAIL
-        if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
-            code, _ = await client.execute_command(b"RSET", timeout=None)
-            if code != 250:
-                raise _Ended
         try:
-            await self._mail(client, message)
-        except _Refused as refused:
-            if isinstance(refused.problem, Reply) and (refused.problem.code == 421 or refused.problem.code >= 500):
+            if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
+                code, _ = await dialogue.ask(b"RSET")
+                if code != 250:
+                    raise _Ended
+            await self._announce(dialogue, message)
+        except OSError:
+            if self._phase is Phase.MAIL:
                 raise _Ended from None
             raise
-        return client
+        except _Refused as refused:
+            problem = refused.problem
+            if (
+                self._phase is Phase.MAIL
+                and isinstance(problem, Reply)
+                and (problem.code == 421 or problem.code >= 500)
+            ):
+                raise _Ended from None
+            raise
+        return dialogue
 
-    async def _open(self) -> SMTP:
+    async def _open(self) -> Dialogue:
         client = SMTP(
             hostname=self._server.host,
             port=self._server.port,
@@ -232,11 +243,12 @@ class Session:
         except BaseException:
             client.close()  # one that is kept without TLS, or not logged in, would carry the next mail
             raise
-        self._client = client
+        self._dialogue = Dialogue(client)
+        self._takes_smtputf8 = client.supports_extension("smtputf8")
         self._opened_at = time.monotonic()
         self._mails = 0
         self._in_transaction = False
-        return client
+        return self._dialogue
 
     async def _greet(self, client: SMTP) -> None:
         server = self._server
@@ -257,36 +269,34 @@ class Session:
                 raise _Refused(Reply(504, "the server offers no authentication that walletq knows"))
             await client.login(server.user, server.password or "")
 
-    async def _mail(self, client: SMTP, message: Message) -> None:
-        self._phase = Phase.MAIL
-        options = []
-        if message.needs_smtputf8:
-            if not client.supports_extension("smtputf8"):
-                self._phase = Phase.RCPT  # it is this recipient that the server cannot take
-                raise _Refused(Unsupported("SMTPUTF8"))
-            options.append(b"SMTPUTF8")
+    async def _announce(self, dialogue: Dialogue, message: Message) -> None:
+        """Sender and recipient, until the server waits for the message."""
+        if message.needs_smtputf8 and not self._takes_smtputf8:
+            self._phase = Phase.RCPT  # it is this recipient that the server cannot take
+            raise _Refused(Unsupported("SMTPUTF8"))
+        option = b" SMTPUTF8" if message.needs_smtputf8 else b""
+        commands = (
+            (Phase.MAIL, b"MAIL FROM:<%b>%b\r\n" % (message.sender.encode("ascii"), option), (250,)),
+            (Phase.RCPT, b"RCPT TO:<%b>\r\n" % message.recipient.encode("utf-8"), (250, 251)),
+            (Phase.DATA, b"DATA\r\n", (GO_ON,)),
+        )
         self._in_transaction = True
-        sender = b"FROM:<" + message.sender.encode("ascii") + b">"
-        self._expect(await client.execute_command(b"MAIL", sender, *options, timeout=None), 250)
+        if dialogue.can_pipeline:
+            dialogue.say(b"".join(command for _, command, _ in commands), replies=len(commands))
+        for phase, command, wanted in commands:
+            self._phase = phase
+            if not dialogue.can_pipeline:
+                dialogue.say(command)
+            try:
+                self._expect(await dialogue.reply(), *wanted)
+            except _Refused:
+                dialogue.skip()
+                raise
 
-    async def _hand_over(self, client: SMTP, message: Message) -> SMTPProtocol:
-        self._phase = Phase.RCPT
-        recipient = b"TO:<" + message.recipient.encode("utf-8") + b">"
-        self._expect(await client.execute_command(b"RCPT", recipient, timeout=None), 250, 251)
-        self._phase = Phase.DATA
-        self._expect(await client.execute_command(b"DATA", timeout=None), 354)
-        protocol = client.protocol
-        if protocol is None:
-            raise _Refused(NoAnswer("connection lost"))
-        protocol.write(_stuffed(message.content))  # raises where the connection is gone already
+    def _hand_over(self, dialogue: Dialogue, message: Message) -> None:
+        dialogue.say(_stuffed(message.content))  # raises where the connection is gone already
         self._phase = Phase.FINAL_DOT
         self._mails += 1
-        return protocol
-
-    async def _answered(self, protocol: SMTPProtocol) -> None:
-        # Not aiosmtplib's data(): its errors do not tell before the final dot from after it.
-        self._expect(await protocol.read_response(timeout=None), 250)
-        self._in_transaction = False
 
     @staticmethod
     def _expect(reply: tuple[int, str], *wanted: int) -> None:
@@ -321,7 +331,7 @@ def _goes_on(problem: Reply | Unsupported) -> bool:
 
 def _stuffed(content: bytes) -> bytes:
     """The message as DATA takes it, with its final dot (RFC 5321, section 4.5.2). Its lines end with CRLF already."""
-    return _LINE_BEGINS_WITH_DOT.sub(b"..", content) + b".\r\n"
+    return (b"\n" + content).replace(b"\n.", b"\n..")[1:] + b".\r\n"
 
 
 def _our_name(client: SMTP) -> str:

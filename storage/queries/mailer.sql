@@ -110,7 +110,8 @@ WHERE dead_letters.topic = $1
   AND dead_letters."offset" = published.published_offset;
 
 -- claim: up to $1 deliveries that are due, or whose lease has run out, for $3 seconds under the lease $2, those with an
--- address first; never one that another mailer claims at the same time; an interrupted attempt counts
+-- address first, and what their mails are to say; never one that another mailer claims at the same time; an interrupted
+-- attempt counts
 WITH assigned AS (
     SELECT notification_id, state = 'sending' AS interrupted
     FROM deliveries
@@ -129,18 +130,29 @@ WITH assigned AS (
     SELECT * FROM assigned
     UNION ALL
     SELECT * FROM queued
+), claimed AS (
+    UPDATE deliveries
+    SET state = 'sending',
+        lease_holder = $2,
+        next_attempt_at = now() + make_interval(secs => $3),
+        attempts = deliveries.attempts + due.interrupted::int,
+        updated_at = now()
+    FROM due
+    WHERE deliveries.notification_id = due.notification_id
+    RETURNING deliveries.*, due.interrupted
 )
-UPDATE deliveries
-SET state = 'sending',
-    lease_holder = $2,
-    next_attempt_at = now() + make_interval(secs => $3),
-    attempts = deliveries.attempts + due.interrupted::int,
-    updated_at = now()
-FROM due
-WHERE deliveries.notification_id = due.notification_id
-RETURNING deliveries.notification_id, due.interrupted;
+SELECT claimed.notification_id, claimed.kind, claimed.partition, claimed."offset", claimed.currency,
+       claimed.order_id, claimed.traceparent, claimed.attempts, claimed.interrupted,
+       coalesce(assignments.network, orders.network) AS network,
+       assignments.address, assignments.waited, assignments.assigned_at,
+       assignments.released_offset IS NOT NULL AS released,
+       orders.queue_place, orders.email, orders.locale, orders.amount, orders.expires_at,
+       now() AS read_at
+FROM claimed
+LEFT JOIN assignments ON assignments.assignment_id = claimed.notification_id
+LEFT JOIN orders ON orders.currency = claimed.currency AND orders.order_id = claimed.order_id;
 
--- look: what the mails of these deliveries are to say, where the lease $2 still holds
+-- look: the same again of one delivery $1, where the lease $2 still holds
 SELECT deliveries.notification_id, deliveries.kind, deliveries.partition, deliveries."offset", deliveries.currency,
        deliveries.order_id, deliveries.traceparent, deliveries.attempts,
        coalesce(assignments.network, orders.network) AS network,
@@ -151,7 +163,7 @@ SELECT deliveries.notification_id, deliveries.kind, deliveries.partition, delive
 FROM deliveries
 LEFT JOIN assignments ON assignments.assignment_id = deliveries.notification_id
 LEFT JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
-WHERE deliveries.notification_id = ANY ($1::uuid[])
+WHERE deliveries.notification_id = $1
   AND deliveries.lease_holder = $2;
 
 -- settle: end these attempts, each where its lease still holds; the answer names those where it did

@@ -1,4 +1,4 @@
-"""Recovery times as a table."""
+"""What the fault tests have measured and counted, at the end of a test session."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,6 +8,9 @@ from tests.faults.recovery import Recovery
 
 PROPERTY = "recovery"
 "The property of a test report that holds one: (fault, applied, mailed)."
+
+COUNTED = "counted"
+"The property that holds a line of counts."
 
 Measured = tuple[str, float, float]
 

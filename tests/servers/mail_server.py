@@ -50,7 +50,7 @@ class MailServer:
     """Made by `mail_server`."""
 
     port: int = 0
-    extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8")
+    extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8")
     "What it offers; without 8BITMIME it takes no byte beyond ASCII."
     delay: float = 0.0
     "Seconds that it takes for every answer."

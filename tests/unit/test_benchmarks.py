@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, p
 from benchmarks.latency import delays_of
 from benchmarks.load import PRELUDE, Load
 from benchmarks.log import Assigned, Log, OrderKey, make_log
+from benchmarks.mail_results import MailResults, MailRow, print_mail_table
 from benchmarks.meters import Memory
 from benchmarks.page import BEGIN, END, put_table
 from benchmarks.progress import Stalled
@@ -304,19 +306,37 @@ def test_table_shows_ratios_and_what_is_wrong_late_or_absent() -> None:
     assert "liar, 500/s: died" in text
 
 
-def test_page_gets_the_table_and_keeps_its_words(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}last run's\n{END}after\n")
-    put_table(results(), page)
-    put_table(results(), page)
+def test_page_gets_each_table_and_keeps_its_words(tmp_path: Path) -> None:
+    page, begin, other = (
+        tmp_path / "page.md",
+        BEGIN.format("make bench"),
+        f"{BEGIN.format('make bench-mail')}mails\n{END}",
+    )
+    page.write_text(f"before\n{begin}last run's\n{END}between\n{other}after\n")
+    put_table(partial(print_table, results()), page, "make bench")
+    put_table(partial(print_table, results()), page, "make bench")
     text = page.read_text()
-    assert text.startswith(f"before\n{BEGIN}```text\n")
-    assert text.endswith(f"\n```\n{END}after\n")
+    assert text.startswith(f"before\n{begin}```text\n")
+    assert text.endswith(f"\n```\n{END}between\n{other}after\n")
     assert text.count("30.00 ×") == 1
     assert "last run's" not in text
     page.write_text("no marks\n")
     with pytest.raises(ValueError, match="no place for the table"):
-        put_table(results(), page)
+        put_table(partial(print_table, results()), page, "make bench")
+
+
+def test_mail_table_shows_walletq_beside_the_others_and_what_is_wrong() -> None:
+    walletq = MailRow("walletq mail", 10_000, 5, 2_000, 400, 50, {"kafka": 20, "postgres": 60}, 90, [1_900.4], [81, 82])
+    other = MailRow("another", 500, 5, 100, 9_000, None, {}, 70, wrong="499 mails to 499 recipients")
+    text = io.StringIO()
+    found = MailResults({"cores": 2, "kafka": "4", "postgresql": "18", "python": "3"}, {}, [walletq, other])
+    print_mail_table(found, Console(file=text, width=WIDTH))
+    rows = {line.split("│")[1].strip(): line for line in text.getvalue().splitlines() if line.startswith("│")}
+    assert "1.00 ×" in rows["walletq mail"]
+    assert "WRONG 100" in rows["another"]
+    assert "20.00 ×" in rows["another"]
+    assert "1,900 mails/s; 81, 82 MB" in text.getvalue()
+    assert "another: 499 mails to 499 recipients" in text.getvalue()
 
 
 @pytest.mark.parametrize("waiting", [1, 30])
