@@ -26,11 +26,10 @@ from consumers.mailer.endings import (
 from consumers.mailer.gate import Gate
 from consumers.mailer.letters import Message
 from consumers.mailer.limits import Go, Later, Limits, domain_of
-from consumers.mailer.notices import MAIL_REFUSED, DeadLetter, Record, dead_letter
+from consumers.mailer.notices import mail_refused
 from consumers.mailer.patience import SERVER_AWAY, first_of, patiently
 from consumers.mailer.smtp import Connections
 from consumers.mailer.verdicts import Kind, Phase, Verdict
-from schemas.events import WalletAssigned
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -294,41 +293,6 @@ class Dispatcher:
                     await self.wake.wait()
         except asyncio.TimeoutError:
             log.warning("mails_left_in_flight", count=self._in_flight)
-
-
-def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter | None:
-    """The dead letter of a notification whose mail failed; its bytes are written anew. None where it did not fail, or
-    has no notification."""
-    if ending.state != "failed" or dossier.kind != "assigned":
-        return None
-    assert dossier.network is not None
-    assert dossier.address is not None
-    assert dossier.amount is not None
-    assert dossier.waited is not None
-    assert dossier.assigned_at is not None
-    assert dossier.expires_at is not None
-    # Not validated: what is odd about the order may be why its mail failed.
-    value = WalletAssigned.model_construct(
-        type="wallet_assigned",
-        notification_id=dossier.notification_id,
-        order_id=dossier.order_id,
-        currency=dossier.currency,
-        network=dossier.network,
-        address=dossier.address,
-        amount=dossier.amount,
-        waited=dossier.waited,
-        assigned_at=dossier.assigned_at,
-        expires_at=dossier.expires_at,
-    )
-    record = Record(
-        dossier.partition,
-        dossier.offset,
-        round(dossier.assigned_at.timestamp() * 1000),
-        dossier.order_id.encode(),
-        value.model_dump_json().encode(),
-        dossier.traceparent,
-    )
-    return dead_letter(record, MAIL_REFUSED, ending.outcome or "")
 
 
 def _log(one: Settled, *, lease_held: bool) -> None:

@@ -71,8 +71,8 @@ GIVE_BACK = Ending("due")
 
 
 def put_off(seconds: float) -> Ending:
-    """How a delivery ends for now whose mail has to wait for its domain's turn."""
-    return Ending("due", "its domain is at its limit", delay=seconds)
+    """How a delivery ends for now whose mail has to wait for its turn."""
+    return Ending("due", "a limit is reached, its domain's or the overall one", delay=seconds)
 
 
 def when_claimed(*, interrupted: bool, unknown: Literal["resend", "hold"]) -> Ending | None:

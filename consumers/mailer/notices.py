@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from consumers.mailer.endings import Dossier, Ending
 from schemas.events import WalletAssigned
 from schemas.topics import MAX_KEPT_BYTES
 
@@ -158,3 +159,38 @@ def dead_letter(record: Record, reason: str, message: str) -> DeadLetter:
         value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
         traceparent=record.traceparent,
     )
+
+
+def mail_refused(dossier: Dossier, ending: Ending) -> DeadLetter | None:
+    """The dead letter of a notification whose mail failed; its bytes are written anew. None where it did not fail, or
+    has no notification."""
+    if ending.state != "failed" or dossier.kind != "assigned":
+        return None
+    assert dossier.network is not None
+    assert dossier.address is not None
+    assert dossier.amount is not None
+    assert dossier.waited is not None
+    assert dossier.assigned_at is not None
+    assert dossier.expires_at is not None
+    # Not validated: what is odd about the order may be why its mail failed.
+    value = WalletAssigned.model_construct(
+        type="wallet_assigned",
+        notification_id=dossier.notification_id,
+        order_id=dossier.order_id,
+        currency=dossier.currency,
+        network=dossier.network,
+        address=dossier.address,
+        amount=dossier.amount,
+        waited=dossier.waited,
+        assigned_at=dossier.assigned_at,
+        expires_at=dossier.expires_at,
+    )
+    record = Record(
+        dossier.partition,
+        dossier.offset,
+        round(dossier.assigned_at.timestamp() * 1000),
+        dossier.order_id.encode(),
+        value.model_dump_json().encode(),
+        dossier.traceparent,
+    )
+    return dead_letter(record, MAIL_REFUSED, ending.outcome or "")

@@ -87,9 +87,10 @@ class Connections:
         """
         if not _SAFE.fullmatch(message.recipient):
             raise ValueError("the recipient is no address, or would say more in SMTP than that")
+        now = asyncio.get_running_loop().time()
         session = await self._take()
         try:
-            verdict = await session.send(message, seconds, answer_seconds or seconds)
+            verdict = await session.send(message, now + seconds, now + (answer_seconds or seconds))
         except BaseException:
             session.close()
             raise
@@ -146,15 +147,14 @@ class Session:
         """Whether another is to take its place."""
         return self._mails >= MOST_MAILS or time.monotonic() - self._opened_at > OLDEST_SECONDS
 
-    async def send(self, message: Message, seconds: float, answer_seconds: float) -> Verdict:
-        """See Connections.send."""
-        answer_at = asyncio.get_running_loop().time() + answer_seconds
+    async def send(self, message: Message, hand_over_by: float, answer_by: float) -> Verdict:
+        """Send one message: hand it over, and have its answer, by these times of the event loop."""
         problem: Problem | None = None
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with asyncio.timeout_at(hand_over_by) as limit:
                 dialogue = await self._ready_for(message)
                 self._hand_over(dialogue, message)
-                limit.reschedule(answer_at)
+                limit.reschedule(answer_by)
                 self._expect(await dialogue.reply(), 250)
                 self._in_transaction = False
         except _Refused as refused:

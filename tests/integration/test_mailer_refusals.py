@@ -45,7 +45,8 @@ def quick(settings: Settings) -> Terms:
         {"mail": ["451 Later", "451 Later"]},
         {"rcpt": ["451 4.7.1 Greylisted"]},
         {"rcpt": ["drop"]},
-        {"data": ["452 Full", "421 Going down"]},
+        {"rcpt": ["452 4.2.2 Mailbox full"]},
+        {"data": ["452 4.2.2 Mailbox full", "421 Going down"]},
     ],
 )
 async def test_a_temporary_refusal_is_tried_again(world: World, mood: dict[str, list[str]]) -> None:
@@ -59,7 +60,15 @@ async def test_a_temporary_refusal_is_tried_again(world: World, mood: dict[str, 
     assert len(server.envelopes) == 1
 
 
-@pytest.mark.parametrize("mood", [{"rcpt": ["550 5.1.1 <ord-1@example.com>: no such user"]}, {"data": ["554 Spam"]}])
+@pytest.mark.parametrize(
+    "mood",
+    [
+        {"rcpt": ["550 5.1.1 <ord-1@example.com>: no such user"]},
+        {"rcpt": ["552 5.2.2 <ord-1@example.com>: over quota"]},
+        {"data": ["552 5.2.2 <ord-1@example.com>: over quota"]},
+        {"data": ["554 Spam"]},
+    ],
+)
 async def test_a_refused_recipient_is_a_dead_letter_that_names_nobody(world: World, mood: dict[str, list[str]]) -> None:
     async with serving(MoodyServer(**mood)) as server:  # type: ignore[arg-type]
         said = await world.assigned("ord-1")
@@ -79,6 +88,41 @@ async def test_a_refused_recipient_is_a_dead_letter_that_names_nobody(world: Wor
     assert letter.key == b"ord-1"
     assert WalletAssigned.model_validate_json(letter.value) == said
     assert server.connections == 1
+
+
+async def test_a_server_that_is_slow_gets_every_mail_once(world: World) -> None:
+    async with mail_server() as server:
+        server.delay = 0.5  # a hundred times what others take
+        said = [await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}") for n in range(6)]
+        url = SecretStr(f"smtp://127.0.0.1:{server.port}")
+        async with mailing(world.settings.model_copy(update={"smtp_url": url, "mail_connections": 2})):
+            for one in said:
+                assert (await world.until(one, "sent", 40))["attempts"] == 1
+    assert len(server.accepted) == 6
+
+
+async def test_a_server_without_extensions_gets_what_it_can_take(world: World) -> None:
+    async with mail_server() as server:
+        server.extensions = ()
+        plain = await world.assigned("ord-1", locale="ru")
+        in_idn = await world.assigned("ord-2", email="ann@bücher.example", locale="ru", address=f"{TRON[:-1]}g")
+        beyond_ascii = await world.assigned("ord-3", email="añn@bücher.example", address=f"{TRON[:-1]}h")
+        url = SecretStr(f"smtp://127.0.0.1:{server.port}")
+        async with mailing(world.settings.model_copy(update={"smtp_url": url})):
+            await world.until(plain, "sent")
+            await world.until(in_idn, "sent")
+            failed = await world.until(beyond_ascii, "failed")
+    assert {mail.recipient for mail in server.accepted} == {"ord-1@example.com", "ann@xn--bcher-kva.example"}
+    assert failed["outcome"] == "RCPT: the server does not offer SMTPUTF8"
+
+
+async def test_an_address_beyond_ascii_is_reached_where_the_server_takes_it(world: World) -> None:
+    async with mail_server() as server:
+        said = await world.assigned("ord-1", email="añn@bücher.example")
+        url = SecretStr(f"smtp://127.0.0.1:{server.port}")
+        async with mailing(world.settings.model_copy(update={"smtp_url": url})):
+            await world.until(said, "sent")
+    assert [mail.recipient for mail in server.accepted] == ["añn@bücher.example"]
 
 
 @pytest.mark.parametrize("email", ["ann\nBcc: bob@example.com", "ann@example.com> NOTIFY=NEVER", "añn@", "@", ""])

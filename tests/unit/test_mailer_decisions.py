@@ -12,11 +12,11 @@ from aiosmtplib import SMTPServerDisconnected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.mailer.dispatch import Terms, mail_refused
+from consumers.mailer.dispatch import Terms
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending, when_claimed
 from consumers.mailer.gate import Gate
 from consumers.mailer.limits import Go, Later, Limits, domain_of
-from consumers.mailer.notices import Known, Record, decide, read_notice
+from consumers.mailer.notices import Known, Record, decide, mail_refused, read_notice
 from consumers.mailer.smtp import MailServer, read_loss, read_mail_server
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
