@@ -16,11 +16,13 @@ from consumers.group import leave
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.dispatch import Composer, Dispatcher, Terms
+from consumers.mailer.dkim import read_signer
 from consumers.mailer.endings import Dossier
 from consumers.mailer.gate import Gate
 from consumers.mailer.intake import Intake
-from consumers.mailer.letters import Letter, Message, compose, read_sender
+from consumers.mailer.letters import Letter, Message, UnwritableLetter, compose, read_sender
 from consumers.mailer.notices import Changes
+from consumers.mailer.proofreading import read_templates
 from consumers.mailer.smtp import Connections, read_mail_server
 from consumers.mailer.topic import read_topic
 from consumers.member import member
@@ -106,15 +108,18 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
     """What writes the mails under these settings.
 
     Raises:
-        SettingsError: WALLETQ_MAIL_FROM is no address.
+        SettingsError: WALLETQ_MAIL_FROM is no address, a template has a mistake, or the DKIM key cannot sign.
     """
     sender = read_sender(settings.mail_from)
+    templates = read_templates(settings.mail_templates)
+    signer = read_signer(settings, sender.domain)
 
     def write(dossier: Dossier, at: datetime) -> Message:
         if dossier.email is None or dossier.amount is None or dossier.expires_at is None:
-            raise ValueError("the order has no recipient")
+            raise UnwritableLetter("recipient, amount, expiry: expected all three")
         currency = catalogue.currencies.get(dossier.currency)
-        return compose(
+        network = currency.networks.get(dossier.network) if currency else None
+        message = compose(
             Letter(
                 notification_id=dossier.notification_id,
                 recipient=dossier.email,
@@ -129,8 +134,11 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
                 company=settings.company_name,
                 sender=sender,
                 written_at=at,
-            )
+                payment_pattern=network.payment_uri if network else None,
+            ),
+            templates,
         )
+        return signer.sign(message, at) if signer else message
 
     return write
 
