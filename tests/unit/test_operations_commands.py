@@ -77,6 +77,7 @@ def test_order_id_of_several_currencies_lists_them() -> None:
 COMMANDS = [
     *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
     *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify", "replay"),
+    "letters preview",
 ]
 
 
