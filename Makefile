@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DOCS_STAMP := $(VENV)/.installed-docs
 # Each worker has servers of its own.
 TEST_WORKERS ?= 2
 
@@ -68,6 +69,13 @@ $(BENCH_STAMP): $(STAMP) requirements/bench.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	@touch $@
 
+letter-pictures: $(DOCS_STAMP) ## Take the pictures of docs/letters.md anew; needs Chromium
+	@$(BIN)/python docs/letters/pictures.py
+
+$(DOCS_STAMP): $(STAMP) requirements/docs.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/docs.txt
+	@touch $@
+
 lint: setup ## Format, lint, strict types, import direction
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -83,5 +91,6 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt --constraints requirements/dev.txt --group bench
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/docs.txt --constraints requirements/dev.txt --group docs
 
-.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-mail bench-replay bench-churn lint format pins
+.PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-mail bench-replay bench-churn letter-pictures lint format pins

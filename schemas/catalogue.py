@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.payments import PaymentUri
 from schemas.settings import SettingsError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
@@ -25,6 +26,8 @@ class Network(BaseModel):
 
     address: Literal["bitcoin", "litecoin", "ethereum", "tron"]
     "The family of address formats by which an address of this network is checked."
+    payment_uri: Annotated[PaymentUri | None, Field(exclude=True)] = None
+    "How wallets read a payment (schemas.payments), where there is a standard. It decides nothing: no `content` has it."
 
 
 class Currency(BaseModel):
@@ -72,7 +75,7 @@ class Catalogue(BaseModel):
 
     @cached_property
     def content(self) -> str:
-        """The catalogue as JSON: the same catalogue gives the same text. Partitions record it."""
+        """All that decides, as JSON: the same catalogue gives the same text. Partitions record it."""
         return self.model_dump_json()
 
     @cached_property

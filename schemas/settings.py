@@ -30,13 +30,14 @@ SECRETS = (
     "WALLETQ_KAFKA_SASL_USERNAME",
     "WALLETQ_KAFKA_SASL_PASSWORD",
     "WALLETQ_KAFKA_SSL_KEY_PASSWORD",
+    "WALLETQ_MAIL_DKIM_KEY",
 )
-
 
 _URLS = {
     "database_url": (("postgresql", "postgres"), "postgresql://user@host:5432/walletq"),
     "smtp_url": (("smtp", "smtps"), "smtp://host:587"),
 }
+_SELECTOR = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
 
 
 class SettingsError(Exception):
@@ -67,6 +68,12 @@ class Settings(BaseModel):
     "Certificates in PEM by which the mail server's is verified; the system's where it is not set."
     mail_from: str = "walletq <deposits@walletq.example>"
     company_name: str = "walletq"
+    mail_templates: Path | None = None
+    "A folder with templates of mails, which take the place of the shipped ones with the same names."
+    mail_dkim_selector: Annotated[str, Field(max_length=128, pattern=_SELECTOR)] | None = None
+    "With the key: mails are signed (DKIM) for the domain of WALLETQ_MAIL_FROM; DNS has <selector>._domainkey.<domain>."
+    mail_dkim_key: SecretStr | None = None
+    "An RSA or Ed25519 private key in PEM."
 
     member_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
     "Set: a static member of the consumer group, which has its partitions again at once after a restart."

@@ -2,9 +2,10 @@
 
     intake       topic → deliveries (in one transaction with the partition's place)
     dispatch     due deliveries → mails → outcomes (leases, so that any number of mailers share the work)
+    letters      what a mail says → its bytes
     dead_letters what was refused → its topic
 
-What this folder offers: `run_mailer`.
+What this folder offers: `run_mailer`; for previews also `letters`, with `samples` of them.
 """
 
 from consumers.mailer.handler import run_mailer

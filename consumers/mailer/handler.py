@@ -15,11 +15,21 @@ from consumers.group import leave
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.dispatch import Composer, Dispatcher, Terms
+from consumers.mailer.dkim import read_signer
 from consumers.mailer.endings import Dossier
 from consumers.mailer.gate import Gate
 from consumers.mailer.intake import Intake
-from consumers.mailer.letters import Letter, Message, QueuedLetter, compose, compose_queued, read_sender
+from consumers.mailer.letters import (
+    Letter,
+    Message,
+    QueuedLetter,
+    UnwritableLetter,
+    compose,
+    compose_queued,
+    read_sender,
+)
 from consumers.mailer.notices import Changes
+from consumers.mailer.proofreading import read_templates
 from consumers.mailer.queue_watch import QueueWatch
 from consumers.mailer.smtp import Connections, read_mail_server
 from consumers.mailer.tls import trusting
@@ -112,18 +122,25 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
     """What writes the mails under these settings.
 
     Raises:
-        SettingsError: WALLETQ_MAIL_FROM is no address.
+        SettingsError: WALLETQ_MAIL_FROM is no address, a template has a mistake, or the DKIM key cannot sign.
     """
     sender = read_sender(settings.mail_from)
+    templates = read_templates(settings.mail_templates)
+    signer = read_signer(settings, sender.domain)
 
     def write(dossier: Dossier, at: datetime) -> Message:
+        message = unsigned(dossier, at)
+        return signer.sign(message, at) if signer else message
+
+    def unsigned(dossier: Dossier, at: datetime) -> Message:
         if dossier.network is None or dossier.email is None or dossier.amount is None or dossier.expires_at is None:
-            raise ValueError("the order is not there as a whole")
+            raise UnwritableLetter("recipient, network, amount, expiry: expected all of them")
         currency = catalogue.currencies.get(dossier.currency)
         currency_name = currency.name if currency else dossier.currency
+        network = currency.networks.get(dossier.network) if currency else None
         if dossier.kind == "queued":
             if dossier.ahead is None:
-                raise ValueError("the order does not wait")
+                raise UnwritableLetter("place: the order does not wait")
             return compose_queued(
                 QueuedLetter(
                     notification_id=dossier.notification_id,
@@ -138,10 +155,11 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
                     company=settings.company_name,
                     sender=sender,
                     written_at=at,
-                )
+                ),
+                templates,
             )
         if dossier.address is None:
-            raise ValueError("the order has no wallet")
+            raise UnwritableLetter("address: the order has no wallet")
         return compose(
             Letter(
                 notification_id=dossier.notification_id,
@@ -157,7 +175,9 @@ def composer(settings: Settings, catalogue: Catalogue) -> Composer:
                 company=settings.company_name,
                 sender=sender,
                 written_at=at,
-            )
+                payment_pattern=network.payment_uri if network else None,
+            ),
+            templates,
         )
 
     return write

@@ -1,21 +1,29 @@
-"""The mail that tells a customer where to pay: from plain data to the bytes of a message. No I/O, no clock."""
+"""The mails that a customer gets: from plain data to the bytes of a message. No I/O, no clock."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parseaddr
-from functools import lru_cache
 from uuid import UUID
 
-from babel.dates import format_datetime
 from email_validator import EmailNotValidError, validate_email
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from consumers.mailer import mime
+from consumers.mailer.languages import Language, Rendered, Templates, shipped
 from consumers.mailer.qr import qr_png
+from schemas.payments import payment_uri
 from schemas.settings import SettingsError
 
-LOCALES = ("en", "ru")
-_DATE_PATTERNS = {"en": "EEEE, d MMMM y 'at' HH:mm 'UTC'", "ru": "EEEE, d MMMM y 'г.' 'в' HH:mm 'UTC'"}
+_AMOUNT = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?")
+_ADDRESS = re.compile(r"[A-Za-z0-9:_-]{1,128}")
+_PLAIN_RECIPIENT = re.compile(
+    r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}", re.ASCII
+)
+
+
+class UnwritableLetter(ValueError):
+    """What the letter is to say is missing or odd. The message names the field, never what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """Everything that a mail says."""
+    """A wallet is assigned: everything that the mail says."""
 
     notification_id: UUID
     recipient: str
@@ -48,11 +56,13 @@ class Letter:
     company: str
     sender: Sender
     written_at: datetime
+    payment_pattern: str | None = None
+    "How wallets read a payment (schemas.payments); the QR code has the bare address where there is none."
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedLetter:
-    """Everything that the mail of an order that waits says."""
+    """An order waits for a wallet: everything that the mail says."""
 
     notification_id: UUID
     recipient: str
@@ -63,7 +73,7 @@ class QueuedLetter:
     network: str
     amount: str
     place: int
-    "In the queue; 1 is the next to be served."
+    "1 is the next."
     company: str
     sender: Sender
     written_at: datetime
@@ -95,96 +105,98 @@ def read_sender(mail_from: str) -> Sender:
     return Sender(name, checked.ascii_email)
 
 
-def compose(letter: Letter) -> Message:
-    """Write the mail: multipart/alternative of a text and an HTML with the address as a QR code."""
-    locale = language(letter.locale)
-    recipient = _deliverable(letter.recipient)
+def compose(letter: Letter, templates: Templates | None = None) -> Message:
+    """Write the mail: multipart/alternative of a text and an HTML with the payment as a QR code.
+
+    Raises:
+        UnwritableLetter: the recipient, the address or the amount is missing or odd.
+    """
+    language = (templates or shipped()).language(letter.locale)
     mark = letter.notification_id.hex
     content_id = f"qr.{mark}@{letter.sender.domain}"
-    said = {
-        "order_id": letter.order_id,
-        "currency": letter.currency,
-        "currency_name": letter.currency_name,
-        "network": letter.network,
-        "address": letter.address,
-        "amount": letter.amount,
-        "expires": format_datetime(letter.expires_at, _DATE_PATTERNS[locale], tzinfo=UTC, locale=locale),
-        "company": letter.company,
-        "content_id": content_id,
-        "lang": locale,
-    }
+    said = what_it_says(letter, f"cid:{content_id}")
+    rendered = language.render("assigned", said)
     html = mime.multipart(
         "related",
         f"=_related_{mark}",
         [
-            mime.text_part("html", _template(f"{locale}/letter.html").render(said)),
-            mime.inline_png(qr_png(letter.address), content_id, "address.png"),
+            mime.text_part("html", rendered.html),
+            mime.inline_png(qr_png(str(said["payment_uri"] or letter.address)), content_id, "address.png"),
         ],
         '; type="text/html"',
     )
-    text = mime.text_part("plain", _template(f"{locale}/letter.txt").render(said))
+    return _message(letter, language, rendered, html)
+
+
+def compose_queued(letter: QueuedLetter, templates: Templates | None = None) -> Message:
+    """Write the mail: multipart/alternative of a text and an HTML.
+
+    Raises:
+        UnwritableLetter: the recipient, the amount or the place is missing or odd.
+    """
+    language = (templates or shipped()).language(letter.locale)
+    rendered = language.render("queued", what_it_says_queued(letter))
+    html = mime.text_part("html", rendered.html)
+    return _message(letter, language, rendered, html)
+
+
+def what_it_says(letter: Letter, qr: str) -> Mapping[str, object]:
+    """The variables of the templates. `qr`: the URL of the QR code."""
+    if not _ADDRESS.fullmatch(letter.address):
+        raise UnwritableLetter("address: expected 1 to 128 letters and digits")
+    pattern = letter.payment_pattern
+    return _order(letter) | {
+        "address": letter.address,
+        "expires_at": letter.expires_at,
+        "payment_uri": payment_uri(pattern, letter.address, letter.amount) if pattern else None,
+        "qr": qr,
+    }
+
+
+def what_it_says_queued(letter: QueuedLetter) -> Mapping[str, object]:
+    """The variables of the templates."""
+    if letter.place < 1:
+        raise UnwritableLetter("place: expected 1 or more")
+    return _order(letter) | {"place": letter.place, "ahead": letter.place - 1}
+
+
+def _order(letter: Letter | QueuedLetter) -> dict[str, object]:
+    if not _AMOUNT.fullmatch(letter.amount):
+        raise UnwritableLetter("amount: expected plain digits with an optional fraction")
+    return {
+        "order_id": mime.one_line(letter.order_id),
+        "currency": mime.one_line(letter.currency),
+        "currency_name": mime.one_line(letter.currency_name),
+        "network": mime.one_line(letter.network),
+        "amount": letter.amount,
+        "company": mime.one_line(letter.company),
+    }
+
+
+def _message(letter: Letter | QueuedLetter, language: Language, rendered: Rendered, html: bytes) -> Message:
+    recipient = _deliverable(letter.recipient)
+    sender = letter.sender
     headers = [
-        ("From", mime.mailbox(letter.sender.name, letter.sender.address)),
+        ("From", mime.mailbox(sender.name, sender.address)),
         ("To", recipient),
-        ("Subject", mime.unstructured(_template(f"{locale}/subject.txt").render(said))),
+        ("Subject", mime.unstructured(rendered.subject)),
         ("Date", mime.date(letter.written_at)),
         # The same for every attempt, so that a mail that is sent twice can be seen to be one.
-        ("Message-ID", f"<{letter.notification_id}@{letter.sender.domain}>"),
+        ("Message-ID", f"<{letter.notification_id}@{sender.domain}>"),
         ("Auto-Submitted", "auto-generated"),
-        ("Content-Language", locale),
+        ("Content-Language", language.tag),
     ]
-    content = mime.message(headers, mime.multipart("alternative", f"=_alternative_{mark}", [text, html]))
-    return Message(letter.sender.address, recipient, content, not recipient.isascii())
-
-
-def compose_queued(letter: QueuedLetter) -> Message:
-    """Write the mail of an order that waits: its place in the queue."""
-    locale = language(letter.locale)
-    recipient = _deliverable(letter.recipient)
-    headers = [
-        ("From", mime.mailbox(letter.sender.name, letter.sender.address)),
-        ("To", recipient),
-        ("Subject", mime.unstructured(f"{letter.company}: {letter.order_id}")),
-        ("Date", mime.date(letter.written_at)),
-        ("Message-ID", f"<{letter.notification_id}@{letter.sender.domain}>"),
-        ("Auto-Submitted", "auto-generated"),
-        ("Content-Language", locale),
-    ]
-    said = f"{letter.order_id}: {letter.amount} {letter.currency} ({letter.network})\n#{letter.place}\n"
-    return Message(
-        letter.sender.address,
-        recipient,
-        mime.message(headers, mime.text_part("plain", said)),
-        not recipient.isascii(),
-    )
-
-
-def language(locale: str) -> str:
-    """The language that we write for a language tag (BCP 47): its primary language, or English."""
-    primary = locale.partition("-")[0].lower()
-    return primary if primary in LOCALES else "en"
+    parts = [mime.text_part("plain", rendered.text), html]
+    content = mime.message(headers, mime.multipart("alternative", f"=_alternative_{letter.notification_id.hex}", parts))
+    return Message(sender.address, recipient, content, not recipient.isascii())
 
 
 def _deliverable(email: str) -> str:
     """The address in ASCII where it has such a form (RFC 5891), else as it is: then it needs SMTPUTF8."""
-    if email.isascii():
+    if len(email) <= 254 and _PLAIN_RECIPIENT.fullmatch(email):
         return email
-    checked = validate_email(email, check_deliverability=False, globally_deliverable=False)
+    try:
+        checked = validate_email(email, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError:
+        raise UnwritableLetter("recipient: expected an e-mail address") from None
     return checked.ascii_email or checked.normalized
-
-
-@lru_cache
-def _template(name: str) -> Template:
-    return _environment().get_template(name)
-
-
-@lru_cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("consumers.mailer"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

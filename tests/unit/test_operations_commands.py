@@ -78,6 +78,7 @@ COMMANDS = [
     *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
     *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify", "replay"),
     *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold"),
+    "letters preview",
 ]
 
 

@@ -30,7 +30,7 @@ from tests.traffic import as_records, hostile
 from tests.unit import memory
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
-SHIPPED = read_catalogue()
+SHIPPED = Catalogue.model_validate_json(read_catalogue().content)  # as it is recorded
 LONGER = SHIPPED.model_copy(update={"expiry_minutes": 120})
 
 

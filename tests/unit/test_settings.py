@@ -19,6 +19,7 @@ WRONG = {
     "WALLETQ_SMTP_URL": ["mail.example.com", "http://mail:secret@h", "postgresql://u:secret@h/d"],
     "WALLETQ_MAIL_FROM": ["a\nb", "  "],
     "WALLETQ_COMPANY_NAME": ["a\x7fb"],
+    "WALLETQ_MAIL_DKIM_SELECTOR": ["a b", "-a", "a..b", "a;d=evil.example", "x" * 64],
     "WALLETQ_MEMBER_ID": ["a b", "x" * 101],
     "WALLETQ_TOPIC_PREFIX": ["a/b", "x" * 61],
     "WALLETQ_RETENTION_MS": ["-2", "a week"],
@@ -44,6 +45,8 @@ TAKES_ANY_TEXT = {
     "WALLETQ_KAFKA_SSL_KEY_PASSWORD",
     "WALLETQ_SMTP_TLS_CAFILE",
     "WALLETQ_CATALOGUE",
+    "WALLETQ_MAIL_TEMPLATES",
+    "WALLETQ_MAIL_DKIM_KEY",
 }
 RIGHT = {
     "WALLETQ_KAFKA_SASL_USERNAME": "ann",
@@ -51,6 +54,7 @@ RIGHT = {
     "WALLETQ_KAFKA_SSL_KEY_PASSWORD": "pass",
     "WALLETQ_DATABASE_URL": "postgresql://u:pass@h/d",
     "WALLETQ_SMTP_URL": "smtp://u:pass@h:587",
+    "WALLETQ_MAIL_DKIM_KEY": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
 }
 
 
