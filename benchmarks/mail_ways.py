@@ -110,6 +110,7 @@ def make_dossiers(seed: int, count: int) -> list[Dossier]:
         dossiers.append(
             Dossier(
                 notification_id=UUID(int=rng.getrandbits(128), version=4),
+                kind="assigned",
                 partition=0,
                 offset=number,
                 order_id=f"mail-{number}",
@@ -119,6 +120,7 @@ def make_dossiers(seed: int, count: int) -> list[Dossier]:
                 waited=False,
                 assigned_at=now,
                 released=False,
+                queue_place=None,
                 attempts=0,
                 email=f"mail-{number}@example.com",
                 locale=LOCALES[number // len(pools) % 2],
@@ -151,6 +153,8 @@ class Words:
         def said(part: str) -> str:
             body = letter.get_body((part,))
             assert body is not None
+            assert first.address is not None
+            assert dossier.address is not None
             return (
                 str(body.get_content())
                 .replace(first.address, dossier.address)
