@@ -115,7 +115,7 @@ WHERE dead_letters.topic = $1
 WITH assigned AS (
     SELECT notification_id, state = 'sending' AS interrupted
     FROM deliveries
-    WHERE next_attempt_at <= now() AND kind = 'assigned'
+    WHERE next_attempt_at <= now() AND kind <> 'queued'  -- not = 'assigned': without statistics that counts as rare
     ORDER BY next_attempt_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED

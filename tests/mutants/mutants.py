@@ -333,8 +333,8 @@ MUTANTS = (
     Mutant(
         "claim without lease: a mailer that dies takes its mails with it",
         MAILER_SQL,
-        "    WHERE next_attempt_at <= now() AND kind = 'assigned'\n",
-        "    WHERE next_attempt_at <= now() AND kind = 'assigned' AND state = 'due'\n",
+        "    WHERE next_attempt_at <= now() AND kind <> 'queued'",
+        "    WHERE next_attempt_at <= now() AND state = 'due' AND kind <> 'queued'",
         "tests/integration/test_mailer_delivery.py",
     ),
     Mutant(
