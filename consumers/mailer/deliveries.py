@@ -104,9 +104,9 @@ class Deliveries:
             rows = await connection.fetch(SQL["claim"], count, lease_holder, seconds)
             if not rows:
                 return []
-            dossiers = [Dossier(**{name: row[name] for name in row.keys() - {"interrupted"}}) for row in rows]
-            dossiers = await self._ranked(connection, dossiers)
-        claims = [Claim(row["notification_id"], lease_holder, row["interrupted"]) for row in rows]
+            known = [dict(row) for row in rows]
+            claims = [Claim(one["notification_id"], lease_holder, one.pop("interrupted")) for one in known]
+            dossiers = await self._ranked(connection, [Dossier(**one) for one in known])
         return list(zip(claims, dossiers, strict=True))
 
     async def look(self, claim: Claim) -> Dossier | None:
