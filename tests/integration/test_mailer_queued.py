@@ -1,8 +1,10 @@
 """The mail that an order waits: who gets it, when, with which place, and that it costs little."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any
 from uuid import uuid4
@@ -58,9 +60,9 @@ async def test_whoever_waits_for_a_while_is_told_once_which_place_the_order_has(
         said = await world.assigned("ord-last", address=f"{TRON[:-1]}g")
         await world.until(said, "sent")
     assert len(await inbox.mails()) == 7
-    assert {who.partition("@")[0]: mail.get_content().split("#")[1].strip() for who, mail in mails.items()} == {
-        **{f"ord-{n}": str(n + 1) for n in range(3)},
-        **{f"other-{n}": str(n + 1) for n in range(3)},
+    assert {who.partition("@")[0]: place_in(mail) for who, mail in mails.items()} == {
+        **{f"ord-{n}": n + 1 for n in range(3)},
+        **{f"other-{n}": n + 1 for n in range(3)},
     }
     found = await world.queued("ord-0")
     assert found is not None
@@ -177,3 +179,12 @@ def _rows(node: dict[str, Any]) -> int:
 
 async def _are(world: World, wanted: dict[str, str]) -> bool:
     return await states(world) == wanted
+
+
+def place_in(mail: EmailMessage) -> int:
+    """The place in the queue that it tells."""
+    text = mail.get_body(("plain",))
+    assert text is not None
+    told = re.search(r"Your place in the queue:\s+(\d+)", text.get_content())
+    assert told is not None
+    return int(told[1])
