@@ -6,15 +6,25 @@ import webbrowser
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from consumers.mailer import samples
-from consumers.mailer.dkim import read_signer
+from consumers.mailer.dkim import Signer, read_signer
 from consumers.mailer.languages import KINDS, Kind, Language, Templates
-from consumers.mailer.letters import compose, compose_queued, read_sender, what_it_says, what_it_says_queued
+from consumers.mailer.letters import Sender, compose, compose_queued, read_sender, what_it_says, what_it_says_queued
 from consumers.mailer.proofreading import read_templates
 from consumers.mailer.qr import qr_png
 from operations.terminal import print_json
 from schemas.settings import Settings, SettingsError
+
+
+class _Shown(NamedTuple):
+    """What the settings say of every letter."""
+
+    templates: Templates
+    company_name: str
+    sender: Sender
+    signer: Signer | None
 
 
 def preview(
@@ -34,11 +44,13 @@ def preview(
         SettingsError: a setting is wrong, a template has a mistake, or there are no letters in that language.
     """
     templates = read_templates(settings.mail_templates)
+    sender = read_sender(settings.mail_from)
+    shown = _Shown(templates, settings.company_name, sender, read_signer(settings, sender.domain))
     written = []
     for language in _languages(templates, locale):
         for each in KINDS:
             if kind in (None, each):
-                for ending, content in _files(settings, templates, language, each).items():
+                for ending, content in _files(shown, language, each).items():
                     written.append(_write(folder / f"{language.tag}-{each}.{ending}", content))
     if as_json:
         print_json({"files": [str(file) for file in written]})
@@ -57,18 +69,17 @@ def _languages(templates: Templates, locale: str | None) -> list[Language]:
     return found
 
 
-def _files(settings: Settings, templates: Templates, language: Language, kind: Kind) -> Mapping[str, bytes]:
+def _files(shown: _Shown, language: Language, kind: Kind) -> Mapping[str, bytes]:
     """A letter's files by their endings. The page has its QR code in itself: a browser knows no cid:."""
-    sender = read_sender(settings.mail_from)
     if kind == "assigned":
-        letter = samples.assigned(language.tag, settings.company_name, sender)
+        letter = samples.assigned(language.tag, shown.company_name, shown.sender)
         image = base64.b64encode(qr_png(letter.address)).decode()
-        said, message = what_it_says(letter, f"data:image/png;base64,{image}"), compose(letter, templates)
+        said, message = what_it_says(letter, f"data:image/png;base64,{image}"), compose(letter, shown.templates)
     else:
-        queued = samples.queued(language.tag, settings.company_name, sender)
-        said, message = what_it_says_queued(queued), compose_queued(queued, templates)
-    if signer := read_signer(settings, sender.domain):
-        message = signer.sign(message, datetime.now(UTC))
+        queued = samples.queued(language.tag, shown.company_name, shown.sender)
+        said, message = what_it_says_queued(queued), compose_queued(queued, shown.templates)
+    if shown.signer:
+        message = shown.signer.sign(message, datetime.now(UTC))
     rendered = language.render(kind, said)
     return {"html": rendered.html.encode(), "txt": rendered.text.encode() + b"\n", "eml": message.content}
 

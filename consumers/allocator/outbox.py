@@ -77,8 +77,7 @@ class Outbox:
     async def _send_on(self) -> None:
         """Send until nothing waits any more."""
         try:
-            while self._waiting:
-                together, self._waiting = [one for one in self._waiting if not one.acknowledged.done()], []
+            while together := self._take():
                 error = await self._send_together([message for one in together for message in one.messages])
                 for one in together:
                     if one.acknowledged.done():  # who waited for it has gone
@@ -89,6 +88,11 @@ class Outbox:
                         one.acknowledged.set_exception(error)
         finally:
             self._sending = None
+
+    def _take(self) -> list[_Waiting]:
+        """What waits, without that of callers who have gone."""
+        waiting, self._waiting = self._waiting, []
+        return [one for one in waiting if not one.acknowledged.done()]
 
     async def _send_together(self, messages: list[Message]) -> Exception | None:
         try:
@@ -137,8 +141,7 @@ async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
             batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
     for (topic, partition), batch in open_batches.items():
         sent.append(await producer.send_batch(batch, topic, partition=partition))
-    if sent:
-        await asyncio.wait(sent)
+    await asyncio.wait(sent)
     for acknowledgement in sent:
         acknowledgement.result()
 

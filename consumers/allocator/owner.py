@@ -20,6 +20,7 @@ from consumers.allocator.state import Batch, Entry, Reason, Refusal
 from consumers.allocator.store import Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
+from consumers.waiting import first_of
 from schemas.catalogue import Catalogue
 from storage.database import AWAY, REFUSED
 from storage.errors import ServerUnreachable
@@ -145,18 +146,10 @@ class Owner:
                     ahead.give_back(len(entries))
                 elif self._noted_offset == self.next_offset:
                     await self._woken.wait()
-                elif not await self._woken_within(IDLE_SECONDS):
+                elif not await first_of(self._woken, IDLE_SECONDS):
                     await self._note(publishing.published_offset)
             await publishing.done()
             await self._note(publishing.published_offset)
-
-    async def _woken_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _batch(self, entries: list[Entry]) -> Batch:
         start = self.next_offset
@@ -205,11 +198,7 @@ class Owner:
         return self._store.topic, self._store.partition
 
     async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        await first_of(self._stopping, seconds)
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

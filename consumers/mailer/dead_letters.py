@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError
 from consumers.dead_letters import dead_letter_headers
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.notices import DeadLetter
-from consumers.mailer.patience import first_of, patiently
+from consumers.mailer.patience import patiently
+from consumers.waiting import first_of
 from schemas.topics import Names
 
 log = structlog.get_logger(__name__)

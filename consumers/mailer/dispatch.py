@@ -27,9 +27,10 @@ from consumers.mailer.gate import Gate
 from consumers.mailer.letters import Message
 from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import mail_refused
-from consumers.mailer.patience import SERVER_AWAY, first_of, patiently
+from consumers.mailer.patience import SERVER_AWAY, patiently
 from consumers.mailer.smtp import Connections
 from consumers.mailer.verdicts import Kind, Phase, Verdict
+from consumers.waiting import first_of
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -8,6 +8,7 @@ import structlog
 import tenacity
 from aiokafka.errors import KafkaError
 
+from consumers.waiting import first_of
 from storage.database import AWAY
 
 log = structlog.get_logger(__name__)
@@ -38,16 +39,6 @@ async def patiently(step: Callable[[], Awaitable[T]], *, what: str, stop: asynci
         return await retrying(step)
     except tenacity.RetryError:
         return None
-
-
-async def first_of(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, but no longer than so many seconds. Whether it came."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except asyncio.TimeoutError:
-        return False
-    return True
 
 
 def _name(error: BaseException | None) -> str:

@@ -8,8 +8,9 @@ import structlog
 
 from consumers.mailer.deliveries import Deliveries, Waiting
 from consumers.mailer.notices import Delivery
-from consumers.mailer.patience import first_of, patiently
+from consumers.mailer.patience import patiently
 from consumers.mailer.topic import Topic
+from consumers.waiting import first_of
 
 log = structlog.get_logger(__name__)
 

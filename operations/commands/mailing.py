@@ -1,12 +1,15 @@
 """The mailer's deliveries: list, show, retry, hold."""
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from operations.commands.options import DeliveryState, Json, operator
+
+if TYPE_CHECKING:
+    from operations.deliveries import Change, Wanted
 
 app = typer.Typer()
 deliveries = typer.Typer(name="deliveries", help="The mails, and what became of them.", no_args_is_help=True)
@@ -53,7 +56,7 @@ def deliveries_list(
     from operations.process import run, settings_for_command
 
     settings = settings_for_command()
-    wanted = Wanted(None, [state.value] if state else None, order, currency, older_than, limit)
+    wanted = Wanted(None, state and [state.value], order, currency, older_than, limit)
     raise typer.Exit(run(settings, list_deliveries(settings, wanted, as_json=as_json)))
 
 
@@ -90,13 +93,9 @@ def deliveries_retry(
     moment, nor the mail of an order that has ended or expired. Without an id and --state: what failed, was held or
     expired, of what the other options say. A mail that is held since nobody knows whether it was sent may arrive twice.
     """
-    from operations.deliveries import Wanted, change_deliveries
-    from operations.process import run, settings_for_command
+    from operations.deliveries import Wanted
 
-    settings = settings_for_command()
-    wanted = Wanted(ids or None, [state.value] if state else None, order, currency, older_than, limit)
-    work = change_deliveries(settings, "retry", wanted, actor=operator(), as_json=as_json)
-    raise typer.Exit(run(settings, work))
+    _change("retry", Wanted(ids or None, state and [state.value], order, currency, older_than, limit), as_json=as_json)
 
 
 @deliveries.command("hold", epilog="Example: walletq deliveries hold --order ord-7f3c")
@@ -111,10 +110,14 @@ def deliveries_hold(
     as_json: Json = False,
 ) -> None:
     """Hold mails back that are due, until they are retried."""
-    from operations.deliveries import Wanted, change_deliveries
+    from operations.deliveries import Wanted
+
+    _change("hold", Wanted(ids or None, state and [state.value], order, currency, older_than, limit), as_json=as_json)
+
+
+def _change(change: "Change", wanted: "Wanted", *, as_json: bool) -> None:
+    from operations.deliveries import change_deliveries
     from operations.process import run, settings_for_command
 
     settings = settings_for_command()
-    wanted = Wanted(ids or None, [state.value] if state else None, order, currency, older_than, limit)
-    work = change_deliveries(settings, "hold", wanted, actor=operator(), as_json=as_json)
-    raise typer.Exit(run(settings, work))
+    raise typer.Exit(run(settings, change_deliveries(settings, change, wanted, actor=operator(), as_json=as_json)))

@@ -17,6 +17,7 @@ from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, p
 from benchmarks.latency import delays_of
 from benchmarks.load import PRELUDE, Load
 from benchmarks.log import Assigned, Log, OrderKey, make_log
+from benchmarks.mail import PAGE
 from benchmarks.mail_results import MailResults, MailRow, print_mail_table
 from benchmarks.meters import Memory
 from benchmarks.page import BEGIN, END, put_table
@@ -323,6 +324,11 @@ def test_page_gets_each_table_and_keeps_its_words(tmp_path: Path) -> None:
     page.write_text("no marks\n")
     with pytest.raises(ValueError, match="no place for the table"):
         put_table(partial(print_table, results()), page, "make bench")
+
+
+@pytest.mark.parametrize("command", ["make bench", "make bench-mail"])
+def test_page_has_a_place_for_the_table_of_every_command(command: str) -> None:
+    assert BEGIN.format(command) in PAGE.read_text()
 
 
 def test_mail_table_shows_walletq_beside_the_others_and_what_is_wrong() -> None:
