@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 GRACE_SECONDS = 3.0
 "How long the batches in hand may take to finish when partitions are taken away, or at the stop."
 COMMIT_SECONDS = 2.0
+LISTEN_SECONDS = 1.0
 FETCH_BYTES = 1024 * 1024
 "Of one answer; a larger batch comes alone, whole (KIP-74)."
 
@@ -116,6 +117,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer.subscribe([self._topic], listener=self)
         committing = asyncio.create_task(self._commit_now_and_then())
         stopping = asyncio.create_task(stop.wait())
+        listening: asyncio.Task[None] | None = None
         ends: list[asyncio.Future[None] | asyncio.Task[bool] | asyncio.Task[None]] = [stopping, self._failed]
         if id_lost is not None:
             ends.append(id_lost)
@@ -124,6 +126,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                listening = asyncio.create_task(self._listen())
+                ends.append(listening)
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             else:
                 starting.cancel()
@@ -133,6 +137,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         finally:
             stopping.cancel()
             committing.cancel()
+            if listening is not None:
+                listening.cancel()
             self._leaving = True
             await self._release_all()
             await leave(self._consumer)
@@ -184,6 +190,14 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         await self._commit()
         self._owners.clear()
         self._tasks.clear()
+
+    async def _listen(self) -> None:
+        """Hear what the group refuses, and end with it. aiokafka tells of it in answer to a fetch, and joins no more
+        before it has; but a member without partitions fetches nothing."""
+        nothing = TopicPartition(self._topic, -1)
+        while True:
+            await self._consumer.getmany(nothing, timeout_ms=0)
+            await asyncio.sleep(LISTEN_SECONDS)
 
     async def _commit_now_and_then(self) -> None:
         while True:

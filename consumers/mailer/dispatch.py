@@ -24,7 +24,7 @@ from consumers.mailer.endings import (
     when_claimed,
 )
 from consumers.mailer.gate import Gate
-from consumers.mailer.letters import Message
+from consumers.mailer.letters import Message, UnwritableLetter
 from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import mail_refused
 from consumers.mailer.patience import SERVER_AWAY, patiently
@@ -232,6 +232,8 @@ class Dispatcher:
     async def _send(self, task: Task) -> Ending:
         try:
             message = self._compose(task.dossier, task.now())
+        except UnwritableLetter as error:
+            return Ending("failed", f"the mail cannot be written: {error}", counted=True)
         except Exception as error:  # noqa: BLE001  whatever it is about this one, the others must not wait for it
             return Ending("failed", f"the mail cannot be written: {type(error).__name__}", counted=True)
         began_at = time.monotonic()

@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.errors import MembershipLost
 from consumers.group import leave
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
@@ -29,6 +30,7 @@ from consumers.mailer.letters import (
     read_sender,
 )
 from consumers.mailer.notices import Changes
+from consumers.mailer.patience import patiently
 from consumers.mailer.proofreading import read_templates
 from consumers.mailer.queue_watch import QueueWatch
 from consumers.mailer.smtp import Connections, read_mail_server
@@ -40,6 +42,7 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.database import AWAY, create_pool
 from storage.database import unreachable as database_unreachable
+from storage.errors import ServerUnreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
 from storage.migrations import check_migrated
 
@@ -49,6 +52,7 @@ POOL_SIZE = 6
 MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 "The database may be away for long; a mailer that waits for it is no dead member."
 START_SECONDS = 15.0
+CONSUMER_ENDS = (MembershipLost, ServerUnreachable)
 
 
 async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
@@ -73,7 +77,6 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
     async with (
         _database(settings) as pool,
         member(settings.need_database(), "walletq_mailer", names(settings).mailer_group, settings.member_id) as id_lost,
-        _consumer(settings) as consumer,
     ):
         found = await read_topic(settings, topic)
         await read_topic(settings, Names.dead_letters(topic))
@@ -94,7 +97,10 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
             if changes.dead_letters:
                 publisher.wake.set()
 
-        intake = Intake(consumer, deliveries, found, on_changes)
+        async def consume() -> None:
+            async with _consumer(settings) as consumer:
+                await Intake(consumer, deliveries, found, on_changes).run(stop)
+
         queues = None
         if settings.mail_queued:
             orders = await read_topic(settings, names(settings).orders)
@@ -103,7 +109,7 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         log.info("mailer_started", topic=topic, member_id=settings.member_id)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(intake.run(stop))
+                tasks.create_task(patiently(consume, what="consuming", stop=stop, errors=CONSUMER_ENDS))
                 tasks.create_task(dispatcher.run(stop))
                 tasks.create_task(publisher.run(stop))
                 if queues is not None:

@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.errors import Fenced, LogDoesNotFit
+from consumers.errors import Fenced, LogDoesNotFit, MembershipLost
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.notices import Changes, Notice, Record, decide, read_notice
 from consumers.mailer.patience import SERVER_AWAY, patiently
@@ -55,6 +55,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Consume until `stop`.
 
         Raises:
+            MembershipLost: this consumer is at its end; go on with another.
             LogDoesNotFit: the log and the database are not of the same history.
         """
         self._consumer.subscribe([self._topic.name], listener=self)
@@ -76,7 +77,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             if self._unplaced:
                 await self._find_places()
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            fetched = await self._fetch()
             if notices := self._read(fetched):
                 await self._take(notices)
             await self._commit_for_lag_tools()
@@ -86,6 +87,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         except SERVER_AWAY:
             self._lose_places(list(self._places))
             raise
+
+    async def _fetch(self) -> Mapping[TopicPartition, list[Any]]:
+        try:
+            fetched: Mapping[TopicPartition, list[Any]] = await self._consumer.getmany(
+                timeout_ms=POLL_MS, max_records=BATCH_RECORDS
+            )
+        except KafkaError as error:  # a server that is away is no error here: the consumer itself waits for it
+            raise MembershipLost(f"{type(error).__name__}: {error}") from error
+        return fetched
 
     async def _take(self, notices: list[Notice]) -> None:
         places = {record.partition: self._places[record.partition] for record, _ in notices}
