@@ -64,7 +64,10 @@ def _styled(cell: object) -> Any:
 
 
 def _text(cell: object) -> str:
-    if cell is None:
-        return ""
-    # A field may hold what steers a terminal; events allow no control characters, but this is the last place.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell))
+    return "" if cell is None else printable(str(cell)).replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def printable(text: str) -> str:
+    """The text without what could steer a terminal; lines stay lines. Events allow no control characters, but this is
+    the last place."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,37 @@
+"""A payload to look at, without whom it is about: of an e-mail address the domain is left."""
+
+import json
+import re
+from typing import Any
+
+_MAILBOX = re.compile(r"""[^\s@<>"',;:()]+@""")
+HIDDEN = "…"
+_HARMLESS = ("email", "locale")
+"The fields of a recipient that may be shown: a language as it is, an address as its domain."
+
+
+def read_document(value: bytes | None) -> Any:
+    """The JSON in a record's value, as lenient as the allocator is with a final status; None where it is none."""
+    try:
+        return json.loads((value or b"").decode())
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, numbers or nesting beyond all measure
+        return None
+
+
+def masked(content: Any, *, of_recipient: bool = False) -> Any:
+    """The same document without persons."""
+    if isinstance(content, dict):
+        return {
+            masked_text(name): HIDDEN
+            if of_recipient and name not in _HARMLESS
+            else masked(part, of_recipient=of_recipient or name == "recipient")
+            for name, part in content.items()
+        }
+    if isinstance(content, list):
+        return [masked(part, of_recipient=of_recipient) for part in content]
+    return masked_text(content) if isinstance(content, str) else content
+
+
+def masked_text(text: str) -> str:
+    """The text without what stands before an @."""
+    return _MAILBOX.sub(HIDDEN + "@", text)
