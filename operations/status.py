@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
+from aiokafka.errors import KafkaError
 
 from operations.kafka_log import KafkaLog, open_log
+from operations.pace import Pace, read_paces, runway_seconds, runway_words
 from operations.process import COMMAND_SECONDS
-from operations.terminal import Grid, as_tables, print_grids, print_json
+from operations.terminal import Grid, print_grids, print_json
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names
@@ -22,6 +24,10 @@ from storage.migrations import check_migrated
 from storage.sql import read_queries
 
 SQL = read_queries("operations")
+
+KAFKA_SECONDS = 3.0
+"Without an answer for so long, a view that goes on shows what the database knows."
+PACE_COLUMNS = ("given/h", "back/h", "waited", "wait p50", "wait p95")
 
 Alert = Literal["OK", "CRITICAL", "EMERGENCY"]
 
@@ -39,6 +45,13 @@ class Pool:
     waiting: int
     oldest_waiting_seconds: int | None
     alert: Alert
+    pace: Pace | None = None
+    "What it did lately; None: nothing."
+
+    @property
+    def runway(self) -> str:
+        """How long its free wallets last, in words."""
+        return runway_words(self.free, self.pace)
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,10 @@ class Partition:
 
     topic: str
     partition: int
-    end_offset: int
+    end_offset: int | None
     next_offset: int
-    lag: int
-    "Offsets between the two; markers of transactions count."
+    lag: int | None
+    "Offsets between the two; markers of transactions count. None, both: Kafka does not say."
     unpublished: int
     "Notifications and dead letters that Kafka has not acknowledged yet."
     applied: int
@@ -62,6 +75,7 @@ class Partition:
 class Status:
     """Everything at one moment."""
 
+    at: datetime
     pools: list[Pool]
     partitions: list[Partition]
     deliveries: dict[str, int]
@@ -91,7 +105,7 @@ async def show_status(settings: Settings, *, watch: float | None, as_json: bool)
                 stop = _stopped_by_signals()
                 with _shown(as_json=as_json) as show:
                     while not stop.is_set():
-                        show(await read_status(settings, catalogue, connection, log))
+                        show(await read_status(settings, catalogue, connection, log, without_kafka=True))
                         with suppress(asyncio.TimeoutError):
                             await asyncio.wait_for(stop.wait(), watch)
     finally:
@@ -108,9 +122,21 @@ def _stopped_by_signals() -> asyncio.Event:
 
 
 async def read_status(
-    settings: Settings, catalogue: Catalogue, connection: asyncpg.Connection, log: KafkaLog
+    settings: Settings,
+    catalogue: Catalogue,
+    connection: asyncpg.Connection,
+    log: KafkaLog,
+    *,
+    without_kafka: bool = False,
 ) -> Status:
-    """The status now: the database's side of it is of one moment."""
+    """The status now: the database's side of it is of one moment.
+
+    Args:
+        settings: the topics' names.
+        catalogue: the pools that there should be.
+        connection, log: where to look.
+        without_kafka: where Kafka does not answer, no lag is known; else that is an error.
+    """
     of = names(settings)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         now = await connection.fetchval(SQL["now"])
@@ -119,13 +145,23 @@ async def read_status(
         places = await connection.fetch(SQL["partition_places"], of.orders)
         deliveries = await connection.fetch(SQL["delivery_states"])
         reasons = await connection.fetch(SQL["dead_letter_reasons"])
+        paces = await read_paces(connection, of.orders)
     # Read after the database, so that a lag is never negative.
-    ends = {topic: await log.ends(topic) for topic in (of.orders, of.notifications)}
+    ends: dict[str, dict[int, int | None]] = {}
+    for topic in (of.orders, of.notifications):
+        try:
+            async with asyncio.timeout(KAFKA_SECONDS if without_kafka else None):
+                ends[topic] = dict(await log.ends(topic))
+        except (KafkaError, OSError, asyncio.TimeoutError):
+            if not without_kafka:
+                raise
+            ends[topic] = dict.fromkeys(range(log.partitions[topic]))
     dead_letters: dict[str, dict[str, int]] = {}
     for row in reasons:
         dead_letters.setdefault(row["topic"], {})[row["reason"]] = row["records"]
     return Status(
-        pools=pools(catalogue, wallets, queues, now),
+        at=now,
+        pools=pools(catalogue, wallets, queues, now, paces),
         partitions=partitions(ends, places),
         deliveries={row["state"]: row["deliveries"] for row in deliveries},
         dead_letters=dead_letters,
@@ -137,6 +173,7 @@ def pools(
     wallets: Iterable[Mapping[str, Any]],
     queues: Iterable[Mapping[str, Any]],
     now: datetime,
+    paces: Mapping[tuple[str, str], Pace],
 ) -> list[Pool]:
     """Every pool of the catalogue, then those that are only in the database."""
     by_pool = {(row["currency"], row["network"]): row for row in wallets}
@@ -158,12 +195,13 @@ def pools(
                 if queue
                 else None,
                 alert=alert_level(free, currency.critical_free if currency else 0),
+                pace=paces.get(pool),
             )
         )
     return found
 
 
-def partitions(ends: Mapping[str, Mapping[int, int]], places: Iterable[Mapping[str, Any]]) -> list[Partition]:
+def partitions(ends: Mapping[str, Mapping[int, int | None]], places: Iterable[Mapping[str, Any]]) -> list[Partition]:
     """Every partition of the consumed topics, whether anything of it is applied or not."""
     by_place = {(row["topic"], row["partition"]): row for row in places}
     found = []
@@ -177,7 +215,7 @@ def partitions(ends: Mapping[str, Mapping[int, int]], places: Iterable[Mapping[s
                     number,
                     end_offset=end,
                     next_offset=next_offset,
-                    lag=max(0, end - next_offset),
+                    lag=None if end is None else max(0, end - next_offset),
                     unpublished=row["unpublished"] if row else 0,
                     applied=row["applied"] if row else 0,
                     no_effect=row["no_effect"] if row else 0,
@@ -187,18 +225,46 @@ def partitions(ends: Mapping[str, Mapping[int, int]], places: Iterable[Mapping[s
     return found
 
 
+def as_document(status: Status) -> dict[str, Any]:
+    """The status for JSON: what is computed from a pace stands beside it."""
+    document = asdict(status)
+    for pool, told in zip(status.pools, document["pools"], strict=True):
+        told["runway_seconds"] = runway_seconds(pool.free, pool.pace)
+        if pool.pace is not None:
+            told["pace"]["assigned_per_hour"] = pool.pace.per_hour(pool.pace.assigned)
+            told["pace"]["released_per_hour"] = pool.pace.per_hour(pool.pace.released)
+            told["pace"]["waited_share"] = pool.pace.waited_share
+    return document
+
+
 def grids(status: Status) -> list[Grid]:
     """The status as tables."""
-    columns = ["currency", "network", "alert", "free", "occupied", "cooling", "retired", "waiting", "oldest"]
+    columns = [
+        "currency",
+        "network",
+        "alert",
+        "free",
+        "occupied",
+        "cooling",
+        "retired",
+        "waiting",
+        "oldest",
+        "free last",
+    ]
     used = [partition for partition in status.partitions if partition.end_offset or partition.next_offset]
     return [
         Grid(
             "Pools",
             columns,
             [
-                (p.currency, p.network, p.alert, p.free, p.occupied, p.cooling, p.retired, p.waiting, _age(p))
+                (p.currency, p.network, p.alert, p.free, p.occupied, p.cooling, p.retired, p.waiting, _age(p), p.runway)
                 for p in status.pools
             ],
+        ),
+        Grid(
+            "Lately",
+            ("currency", "network", *PACE_COLUMNS),
+            [(p.currency, p.network, *pace_cells(p)) for p in status.pools],
         ),
         Grid(
             f"Partitions ({len(status.partitions) - len(used)} empty ones left out)",
@@ -214,16 +280,35 @@ def grids(status: Status) -> list[Grid]:
     ]
 
 
-def _age(pool: Pool) -> str | None:
-    if pool.oldest_waiting_seconds is None:
+def pace_cells(pool: Pool) -> tuple[object, ...]:
+    """What the pool did lately, under PACE_COLUMNS."""
+    if (pace := pool.pace) is None:
+        return (None,) * len(PACE_COLUMNS)
+    share = pace.waited_share
+    return (
+        round(pace.per_hour(pace.assigned)),
+        round(pace.per_hour(pace.released)),
+        None if share is None else f"{share:.0%}",
+        clock(pace.wait_p50_seconds),
+        clock(pace.wait_p95_seconds),
+    )
+
+
+def clock(seconds: float | None) -> str | None:
+    """Hours, minutes and seconds."""
+    if seconds is None:
         return None
-    hours, seconds = divmod(pool.oldest_waiting_seconds, 3600)
-    return f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _age(pool: Pool) -> str | None:
+    return clock(pool.oldest_waiting_seconds)
 
 
 def _print(status: Status, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(status))
+        print_json(as_document(status))
     else:
         print_grids(grids(status))
 
@@ -236,5 +321,7 @@ def _shown(*, as_json: bool) -> Iterator[Callable[[Status], None]]:
         return
     from rich.live import Live
 
+    from operations.watching import view
+
     with Live(screen=True, auto_refresh=False) as live:
-        yield lambda status: live.update(as_tables(grids(status)), refresh=True)
+        yield lambda status: live.update(view(status, live.console.width), refresh=True)

@@ -98,7 +98,7 @@ def test_alert_level_is_critical_at_the_threshold_and_below(free: int, alert: st
 
 
 def test_pool_without_any_wallet_is_an_emergency() -> None:
-    found = pools(read_catalogue(), [], [], NOW)
+    found = pools(read_catalogue(), [], [], NOW, {})
     assert {(pool.currency, pool.network) for pool in found} == set(read_catalogue().pools())
     assert {pool.alert for pool in found} == {"EMERGENCY"}
 
@@ -106,7 +106,7 @@ def test_pool_without_any_wallet_is_an_emergency() -> None:
 def test_pool_that_left_the_catalogue_is_shown_while_it_has_wallets() -> None:
     wallets = {"currency": "DOGE", "network": "doge", "free": 1, "occupied": 2, "cooling": 3, "retired": 4}
     queue = {"currency": "DOGE", "network": "doge", "waiting": 5, "oldest_pending_at": NOW - timedelta(hours=1)}
-    pool = pools(read_catalogue(), [wallets], [queue], NOW)[-1]
+    pool = pools(read_catalogue(), [wallets], [queue], NOW, {})[-1]
     assert (pool.currency, pool.free, pool.waiting, pool.oldest_waiting_seconds) == ("DOGE", 1, 5, 3600)
 
 
