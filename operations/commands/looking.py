@@ -22,7 +22,7 @@ def status(
     A pool without a free wallet is EMERGENCY; with no more than the catalogue's critical_free, CRITICAL.
     """
     from operations.process import run, settings_for_command
-    from operations.status import show_status
+    from operations.status.command import show_status
 
     settings = settings_for_command()
     raise typer.Exit(run(settings, show_status(settings, watch=interval if watch else None, as_json=as_json)))

@@ -14,7 +14,7 @@ from operations.__main__ import app
 from operations.logs import configure_logs
 from operations.orders import Known, only_one, refusal
 from operations.publishing import check_lines
-from operations.status import alert_level, partitions, pools
+from operations.status.facts import alert_level, partitions, pools
 from operations.terminal import Grid, as_text
 from operations.wallets import read_addresses
 from schemas.catalogue import read_catalogue

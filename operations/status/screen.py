@@ -1,4 +1,4 @@
-"""What `walletq status --watch` shows on a terminal: the same facts as the tables, on one screen of 80 columns."""
+"""The status on one screen of a terminal of 80 columns."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from operations.status import PACE_COLUMNS, Partition, Pool, Status, clock, pace_cells
+from operations.status.facts import Partition, Pool, Status
+from operations.status.tables import PACE_COLUMNS, clock, pace_cells
 from operations.terminal import ALERT_STYLES, printable
 
 WIDE = 120

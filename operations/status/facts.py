@@ -1,33 +1,25 @@
-"""`walletq status`: pools, partitions, deliveries, dead letters."""
+"""What the database and Kafka say now."""
 
 import asyncio
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
 from aiokafka.errors import KafkaError
 
-from operations.kafka_log import KafkaLog, open_log
-from operations.pace import Pace, read_paces, runway_seconds, runway_words
-from operations.process import COMMAND_SECONDS
-from operations.terminal import Grid, print_grids, print_json
-from schemas.catalogue import Catalogue, read_catalogue
+from operations.kafka_log import KafkaLog
+from operations.pace import Pace, read_paces, runway_words
+from schemas.catalogue import Catalogue
 from schemas.settings import Settings
 from schemas.topics import names
-from storage.database import connect
-from storage.migrations import check_migrated
 from storage.sql import read_queries
 
 SQL = read_queries("operations")
 
 KAFKA_SECONDS = 3.0
 "Without an answer for so long, a view that goes on shows what the database knows."
-PACE_COLUMNS = ("given/h", "back/h", "waited", "wait p50", "wait p95")
 
 Alert = Literal["OK", "CRITICAL", "EMERGENCY"]
 
@@ -88,37 +80,6 @@ def alert_level(free: int, critical_free: int) -> Alert:
     if free == 0:
         return "EMERGENCY"
     return "CRITICAL" if free <= critical_free else "OK"
-
-
-async def show_status(settings: Settings, *, watch: float | None, as_json: bool) -> int:
-    """Print the status once, or every `watch` seconds until Ctrl-C. Returns the exit code."""
-    catalogue = read_catalogue(settings.catalogue)
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq status", command_seconds=COMMAND_SECONDS
-    )
-    try:
-        await check_migrated(connection)
-        async with open_log(settings) as log:
-            if watch is None:
-                _print(await read_status(settings, catalogue, connection, log), as_json=as_json)
-            else:
-                stop = _stopped_by_signals()
-                with _shown(as_json=as_json) as show:
-                    while not stop.is_set():
-                        show(await read_status(settings, catalogue, connection, log, without_kafka=True))
-                        with suppress(asyncio.TimeoutError):
-                            await asyncio.wait_for(stop.wait(), watch)
-    finally:
-        connection.terminate()
-    return 0
-
-
-def _stopped_by_signals() -> asyncio.Event:
-    """Set by Ctrl-C or SIGTERM. A cancellation in their place could be swallowed by a driver, and the view go on."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 async def read_status(
@@ -223,105 +184,3 @@ def partitions(ends: Mapping[str, Mapping[int, int | None]], places: Iterable[Ma
                 )
             )
     return found
-
-
-def as_document(status: Status) -> dict[str, Any]:
-    """The status for JSON: what is computed from a pace stands beside it."""
-    document = asdict(status)
-    for pool, told in zip(status.pools, document["pools"], strict=True):
-        told["runway_seconds"] = runway_seconds(pool.free, pool.pace)
-        if pool.pace is not None:
-            told["pace"]["assigned_per_hour"] = pool.pace.per_hour(pool.pace.assigned)
-            told["pace"]["released_per_hour"] = pool.pace.per_hour(pool.pace.released)
-            told["pace"]["waited_share"] = pool.pace.waited_share
-    return document
-
-
-def grids(status: Status) -> list[Grid]:
-    """The status as tables."""
-    columns = [
-        "currency",
-        "network",
-        "alert",
-        "free",
-        "occupied",
-        "cooling",
-        "retired",
-        "waiting",
-        "oldest",
-        "free last",
-    ]
-    used = [partition for partition in status.partitions if partition.end_offset or partition.next_offset]
-    return [
-        Grid(
-            "Pools",
-            columns,
-            [
-                (p.currency, p.network, p.alert, p.free, p.occupied, p.cooling, p.retired, p.waiting, _age(p), p.runway)
-                for p in status.pools
-            ],
-        ),
-        Grid(
-            "Lately",
-            ("currency", "network", *PACE_COLUMNS),
-            [(p.currency, p.network, *pace_cells(p)) for p in status.pools],
-        ),
-        Grid(
-            f"Partitions ({len(status.partitions) - len(used)} empty ones left out)",
-            ["topic", "partition", "end", "next", "lag", "unpublished", "applied", "no_effect", "dead_letters"],
-            [tuple(asdict(partition).values()) for partition in used],
-        ),
-        Grid("Deliveries", ("state", "mails"), list(status.deliveries.items())),
-        Grid(
-            "Dead letters",
-            ("topic", "reason", "records"),
-            [(topic, *item) for topic, reasons in status.dead_letters.items() for item in reasons.items()],
-        ),
-    ]
-
-
-def pace_cells(pool: Pool) -> tuple[object, ...]:
-    """What the pool did lately, under PACE_COLUMNS."""
-    if (pace := pool.pace) is None:
-        return (None,) * len(PACE_COLUMNS)
-    share = pace.waited_share
-    return (
-        round(pace.per_hour(pace.assigned)),
-        round(pace.per_hour(pace.released)),
-        None if share is None else f"{share:.0%}",
-        clock(pace.wait_p50_seconds),
-        clock(pace.wait_p95_seconds),
-    )
-
-
-def clock(seconds: float | None) -> str | None:
-    """Hours, minutes and seconds."""
-    if seconds is None:
-        return None
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def _age(pool: Pool) -> str | None:
-    return clock(pool.oldest_waiting_seconds)
-
-
-def _print(status: Status, *, as_json: bool) -> None:
-    if as_json:
-        print_json(as_document(status))
-    else:
-        print_grids(grids(status))
-
-
-@contextmanager
-def _shown(*, as_json: bool) -> Iterator[Callable[[Status], None]]:
-    """What shows one status after another: in place on a terminal, else one below the other."""
-    if as_json or not sys.stdout.isatty():
-        yield lambda status: _print(status, as_json=as_json)
-        return
-    from rich.live import Live
-
-    from operations.watching import view
-
-    with Live(screen=True, auto_refresh=False) as live:
-        yield lambda status: live.update(view(status, live.console.width), refresh=True)
