@@ -79,30 +79,24 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
             places = [read_place(text, topic) for text in dict.fromkeys(wish.places)]
         else:
             places = [place_of(row) for row in await find_rows(connection, wish.wanted)]
-        if wish.dry_run:
-            what = await plan(connection, catalogue, topic, await find_letters(connection, places), wish.terms)
-            unknown = _unknown(places, what)
-            print_plan(what, [], unknown, dry_run=True, as_json=as_json)
-            return 0 if what.going and not (wish.places and (what.refused or unknown)) else 1
-        await hold_replaying(connection)
-        async with open_log(settings) as log:
+        if not wish.dry_run:
+            await hold_replaying(connection)
+        letters = await find_letters(connection, places)
+        if not wish.dry_run and any(letter.unfinished for letter in letters):
+            async with open_log(settings) as log:
+                await finish_begun(connection, log, topic, letters)
             letters = await find_letters(connection, places)
-            if await finish_begun(connection, log, topic, letters):
-                letters = await find_letters(connection, places)
-            what = await plan(connection, catalogue, topic, letters, wish.terms)
+        what = await plan(connection, catalogue, topic, letters, wish.terms)
+        done: list[Done] = []
+        try:
+            if what.going and not wish.dry_run and (wish.places or not wish.confirm or wish.confirm(question(what))):
+                async with open_log(settings) as log, Publisher(settings) as publisher:
+                    await put_onto_topic(connection, log, publisher, what.going, actor=wish.actor, report=done.append)
+        finally:
             unknown = _unknown(places, what)
-            done: list[Done] = []
-            if what.going and (wish.places or wish.confirm is None or wish.confirm(question(what))):
-                try:
-                    async with Publisher(settings) as publisher:
-                        await put_onto_topic(
-                            connection, log, publisher, what.going, actor=wish.actor, report=done.append
-                        )
-                finally:
-                    print_plan(what, done, unknown, dry_run=False, as_json=as_json)
-            else:
-                print_plan(what, [], unknown, dry_run=False, as_json=as_json)
-    return 0 if done and not (wish.places and (what.refused or unknown)) else 1
+            print_plan(what, done, unknown, dry_run=wish.dry_run, as_json=as_json)
+    is_whole = not (wish.places and (what.refused or unknown))
+    return 0 if is_whole and (what.going if wish.dry_run else done) else 1
 
 
 def _unknown(places: Sequence[Place], what: Plan) -> list[Place]:

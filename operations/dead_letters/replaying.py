@@ -44,11 +44,9 @@ async def hold_replaying(connection: asyncpg.Connection) -> None:
         raise ReplayUnderWay
 
 
-async def finish_begun(connection: asyncpg.Connection, log: KafkaLog, topic: str, letters: Sequence[Letter]) -> bool:
-    """Note of begun replays that they went out, where they did. Returns whether there were any begun."""
+async def finish_begun(connection: asyncpg.Connection, log: KafkaLog, topic: str, letters: Sequence[Letter]) -> None:
+    """Note of begun replays that they went out, where they did."""
     begun = {replay.event_id: replay for letter in letters for replay in letter.unfinished}
-    if not begun:
-        return False
     begins, ends = await log.beginnings(topic), await log.ends(topic)
     starts: dict[int, int] = {}
     for replay in begun.values():
@@ -61,7 +59,6 @@ async def finish_begun(connection: asyncpg.Connection, log: KafkaLog, topic: str
             event_id = _event_id(record.value)
             if event_id in begun:
                 await connection.execute(SQL["note_replayed"], event_id, record.offset)
-    return True
 
 
 async def put_onto_topic(

@@ -128,7 +128,7 @@ def _print(facts: Facts, heard: Heard, *, as_json: bool) -> None:
 
 
 def _place(one: Happening, facts: Facts) -> str:
-    return f" [{facts.partition}/{one.offset}]" if one.offset is not None else ""
+    return f" [{facts.partition}/{one.offset}]" if one.offset is not None and one.kind != "refused" else ""
 
 
 def _happening(one: Happening, facts: Facts, heard: Heard) -> dict[str, Any]:

@@ -134,7 +134,8 @@ def _mails(facts: Facts) -> Iterator[Happening]:
 
 def _refusals(facts: Facts) -> Iterator[Happening]:
     for refusal in facts.refusals:
-        yield Happening("refused", refused(refusal), refusal.record_at)
+        is_here = refusal.place[:2] == (facts.topic, facts.partition)
+        yield Happening("refused", refused(refusal), refusal.record_at, refusal.place.offset if is_here else None)
         for replay in refusal.replays:
             if replay.published_at is not None:
                 where = f"{refusal.place.topic}/{replay.target_partition}/{replay.published_offset}"
