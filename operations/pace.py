@@ -60,12 +60,12 @@ def runway_seconds(free: int, pace: Pace | None) -> float | None:
 
 
 def runway_words(free: int, pace: Pace | None) -> str:
-    """The same in a few words."""
+    """The same, as short as a column of a table wants it."""
     if free == 0:
         return "none free"
     seconds = runway_seconds(free, pace)
     if seconds is not None:
-        return about(seconds)
+        return about(seconds).removeprefix("about ")
     return "no orders" if pace is None or not pace.assigned else "steady"
 
 

@@ -12,7 +12,7 @@ from operations.dead_letters.letters import Letter, Place, Replay, place_of
 from operations.dead_letters.masking import masked, masked_text, read_document
 from operations.dead_letters.planning import Going, Plan
 from operations.dead_letters.replaying import Done
-from operations.terminal import Grid, as_text, print_grids, print_json, printable
+from operations.terminal import Grid, as_text, print_json, print_lines, printable
 from storage.errors import WalletqError
 
 SHOWN = 10
@@ -24,22 +24,19 @@ def print_list(rows: Sequence[Mapping[str, Any]], limit: int, *, as_json: bool) 
     if as_json:
         print_json([_row(row) for row in rows])
         return
-    cells = [
-        (
-            str(place_of(row)),
-            f"{row['record_at']:%Y-%m-%d %H:%M:%S}Z",
-            row["reason"],
-            masked_text(row["event"] or ""),
-            row["currency"],
-            row["order_id"],
-            row["replays"] or None,
-            masked_text(row["message"]),
-        )
-        for row in rows
-    ]
     more = ", and perhaps more" if len(rows) == limit else ""
-    columns = ("place", "at", "reason", "event", "currency", "order", "replays", "message")
-    print_grids([Grid(f"{len(rows)} dead letters{more}", columns, cells)])
+    lines = [(f"{place_of(row)}  {row['record_at']:%Y-%m-%d %H:%M}Z", _line(row)) for row in rows]
+    print_lines(f"{len(rows)} dead letters{more}", [], lines, [])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Why, what it is of which order, and whether it was replayed."""
+    order = f" of {row['order_id']}" if row["order_id"] else ""
+    currency = f" ({row['currency']})" if row["currency"] else ""
+    what = masked_text(row["event"] or "") + order + currency
+    times = f" {row['replays']} times" if row["replays"] > 1 else ""
+    replays = f"; replayed{times}" if row["replays"] else ""
+    return ": ".join(part for part in (row["reason"], what.strip(), masked_text(row["message"])) if part) + replays
 
 
 def print_letter(letter: Letter, *, as_json: bool) -> None:

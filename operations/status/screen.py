@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,13 +22,13 @@ def view(status: Status, width: int) -> RenderableType:
     pools = (
         [_pools(status.pools, with_paces=True)]
         if width >= WIDE
-        else [_pools(status.pools, with_paces=False), _paces(status.pools)]
+        else [_pools(status.pools, with_paces=False), Text(), _paces(status.pools)]
     )
-    return Group(title, Text(), *pools, *_partitions(status.partitions), _mails(status), *_dead_letters(status))
+    return Group(title, Text(), *pools, Text(), *_partitions(status.partitions), _mails(status), *_dead_letters(status))
 
 
 def _pools(pools: Iterable[Pool], *, with_paces: bool) -> Table:
-    table = _table("pool", "alert", ">free", ">occupied", ">cooling", ">waiting", ">oldest", "free last")
+    table = _table("pool", "alert", ">free", ">occupied", ">cooling", ">waiting", ">oldest", ">lasts about")
     if with_paces:
         _add_columns(table, [f">{name}" for name in PACE_COLUMNS])
     for pool in pools:
@@ -52,7 +51,7 @@ def _paces(pools: Iterable[Pool]) -> RenderableType:
     lately = [pool for pool in pools if pool.pace is not None]
     for pool in lately:
         table.add_row(Text(printable(f"{pool.currency}/{pool.network}")), *_texts(pace_cells(pool)))
-    return table if lately else Text("No wallet was given or came back in the last hour.\n", style="dim")
+    return table if lately else Text("No wallet was given or came back in the last hour.", style="dim")
 
 
 def _partitions(partitions: Iterable[Partition]) -> list[RenderableType]:
@@ -64,7 +63,7 @@ def _partitions(partitions: Iterable[Partition]) -> list[RenderableType]:
         lag = Text("Kafka does not answer", style="red") if one.lag is None else Text(f"{one.lag:,}")
         table.add_row(Text(printable(f"{one.topic}/{one.partition}")), lag, Text(f"{one.unpublished:,}"))
     more = len(behind) - SHOWN_PARTITIONS
-    return [table, *([Text(f"and {more} more partitions", style="dim")] if more > 0 else [])]
+    return [table, Text(), *([Text(f"and {more} more partitions", style="dim")] if more > 0 else [])]
 
 
 def _mails(status: Status) -> Text:
@@ -82,7 +81,7 @@ def _dead_letters(status: Status) -> Iterable[Text]:
 
 def _table(*columns: str) -> Table:
     """A table without a frame; a column whose name begins with > is of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold underline")
     _add_columns(table, columns)
     return table
 

@@ -34,7 +34,7 @@ def grids(status: Status) -> list[Grid]:
         "retired",
         "waiting",
         "oldest",
-        "free last",
+        "lasts about",
     ]
     used = [partition for partition in status.partitions if partition.end_offset or partition.next_offset]
     return [
