@@ -108,15 +108,15 @@ async def read_status(
         reasons = await connection.fetch(SQL["dead_letter_reasons"])
         paces = await read_paces(connection, of.orders)
     # Read after the database, so that a lag is never negative.
-    ends: dict[str, dict[int, int | None]] = {}
-    for topic in (of.orders, of.notifications):
-        try:
-            async with asyncio.timeout(KAFKA_SECONDS if without_kafka else None):
-                ends[topic] = dict(await log.ends(topic))
-        except (KafkaError, OSError, asyncio.TimeoutError):
-            if not without_kafka:
-                raise
-            ends[topic] = dict.fromkeys(range(log.partitions[topic]))
+    consumed = (of.orders, of.notifications)
+    ends: dict[str, dict[int, int | None]] = {topic: dict.fromkeys(range(log.partitions[topic])) for topic in consumed}
+    try:
+        async with asyncio.timeout(KAFKA_SECONDS if without_kafka else None):
+            for topic in consumed:
+                ends[topic] |= await log.ends(topic)
+    except (KafkaError, OSError, asyncio.TimeoutError):
+        if not without_kafka:
+            raise
     dead_letters: dict[str, dict[str, int]] = {}
     for row in reasons:
         dead_letters.setdefault(row["topic"], {})[row["reason"]] = row["records"]

@@ -44,8 +44,10 @@ class CommandLine:
             return Ended(process.returncode, out.decode(), err.decode())
 
     @asynccontextmanager
-    async def started(self, *arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs; killed at the end of the block where it has not ended."""
+    async def started(
+        self, *arguments: str, out: int = asyncio.subprocess.PIPE, **variables: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command that runs; killed at the end of the block where it has not ended. `out`: where it prints to."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -55,7 +57,7 @@ class CommandLine:
             cwd=self.folder,
             env=inherited | environment(self.settings) | variables,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=out,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
