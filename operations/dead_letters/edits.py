@@ -1,6 +1,7 @@
 """What `--set PATH=VALUE` does to a payload: pure."""
 
 import copy
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from schemas.settings import SettingsError
 
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)=(.*)", re.DOTALL)
+KEPT_CHARACTERS = 200
 NEVER = {"event_id": "a replayed event has one of its own", "type": "another type is another event: publish it"}
 
 
@@ -25,8 +27,9 @@ class Edit:
     """A field had `before` and has `after`; None: there is no such field."""
 
     path: str
-    before: Any
-    after: Any
+    before: str | None
+    "What is no text as JSON; what is long, or cannot be kept, not as a whole: the dead letter has it."
+    after: str | None
 
 
 def read_settings_of(arguments: Sequence[str]) -> list[Setting]:
@@ -65,5 +68,13 @@ def edited(document: dict[str, Any], settings: Sequence[Setting]) -> tuple[dict[
         else:
             holder[name] = setting.value
         if before != setting.value:
-            edits.append(Edit(setting.path, before, setting.value))
+            edits.append(Edit(setting.path, _kept(before), setting.value))
     return document, edits
+
+
+def _kept(content: Any) -> str | None:
+    """A field's content as the database can keep it."""
+    if content is None:
+        return None
+    text = content if isinstance(content, str) else json.dumps(content)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:KEPT_CHARACTERS])

@@ -9,7 +9,7 @@ from typing import Any
 from consumers.dead_letters import dead_letter_headers
 from operations.dead_letters.edits import Edit
 from operations.dead_letters.letters import Letter, Place, Replay, place_of
-from operations.dead_letters.masking import masked, masked_text, read_document
+from operations.dead_letters.masking import masked, masked_edit, masked_text, read_document
 from operations.dead_letters.planning import Going, Plan
 from operations.dead_letters.replaying import Done
 from operations.terminal import Grid, as_text, print_json, print_lines, printable
@@ -57,7 +57,7 @@ def print_letter(letter: Letter, *, as_json: bool) -> None:
         print("it is not JSON: `--raw` writes its bytes")
     for replay in letter.replays:
         told = _replayed(letter, replay)
-        edits = _changed([Edit(**edit) for edit in told["edits"]])
+        edits = _changed(replay.edits)
         where = f"as {told['place']} " if told["place"] else ""
         print(f"\nReplayed {where}by {replay.actor} at {replay.begun_at:%Y-%m-%d %H:%M:%S}Z{edits}: {told['became']}")
 
@@ -120,7 +120,7 @@ def _gone(one: Going, place: Place | None) -> dict[str, Any]:
     return {
         "dead_letter": str(one.prepared.letter.place),
         "event_id": one.prepared.event_id,
-        "edits": [masked(asdict(edit)) for edit in one.prepared.edits],
+        "edits": [asdict(masked_edit(edit)) for edit in one.prepared.edits],
         "expected": one.outcome.verdict,
         "words": one.outcome.words,
         "place": place and str(place),
@@ -128,12 +128,8 @@ def _gone(one: Going, place: Place | None) -> dict[str, Any]:
 
 
 def _changed(edits: Sequence[Edit]) -> str:
-    told = [f"{edit.path} {_said(edit.before)} → {_said(edit.after)}" for edit in edits]
+    told = [f"{edit.path} {edit.before or 'nothing'} → {edit.after or 'nothing'}" for edit in map(masked_edit, edits)]
     return f" ({', '.join(told)})" if told else ""
-
-
-def _said(content: Any) -> str:
-    return "nothing" if content is None else masked_text(str(content))
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +173,7 @@ def _replayed(letter: Letter, replay: Replay) -> dict[str, Any]:
         "actor": replay.actor,
         "begun_at": replay.begun_at,
         "published_at": replay.published_at,
-        "edits": [masked(asdict(edit)) for edit in replay.edits],
+        "edits": [asdict(masked_edit(edit)) for edit in replay.edits],
         "became": _became(replay),
     }
 

@@ -14,7 +14,7 @@ from consumers.allocator.reading import Reader
 from operations.dead_letters.edits import Edit, edited, read_settings_of
 from operations.dead_letters.forecast import Forecast, entry_of
 from operations.dead_letters.letters import Letter, Place, Replay, read_place
-from operations.dead_letters.masking import masked, masked_text, read_document
+from operations.dead_letters.masking import masked, masked_edit, masked_text, read_document
 from operations.dead_letters.preparing import Prepared, Refused, prepared
 from schemas.events import InvalidEvent, OrderStatusChanged, parse_event
 from schemas.examples import EXAMPLES
@@ -73,6 +73,12 @@ def test_no_mailbox_survives_anywhere(content: Any) -> None:
     assert "c@" not in shown
 
 
+def test_what_cannot_be_written_is_shown_all_the_same() -> None:
+    shown = masked(read_document(b'{"a\\ud800": ["\\udfff", NaN, -Infinity, 1e999, 1.5]}'))
+    assert shown == {"a?": ["?", "nan", "-inf", "inf", 1.5]}
+    json.dumps(shown, ensure_ascii=False, allow_nan=False).encode()
+
+
 @given(st.text())
 def test_text_without_an_at_stays_as_it_is(text: str) -> None:
     without = text.replace("@", "")
@@ -108,6 +114,20 @@ def test_fields_are_set_made_and_left_out_and_every_change_is_told() -> None:
         Edit("reason", None, "a=b"),
     ]
     assert document["network"] == "TRC-21"
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [({"email": 1}, '{"email": 1}'), (float("nan"), "NaN"), ("a\ud800\x00", "a\ufffd\ufffd"), ("x" * 300, "x" * 200)],
+)
+def test_whatever_a_field_was_the_database_can_keep_it(before: Any, kept: str) -> None:
+    assert edited({"network": before}, read_settings_of(["network=TRC-20"]))[1][0].before == kept
+
+
+def test_of_an_edited_recipient_nothing_personal_is_shown() -> None:
+    assert masked_edit(Edit("recipient.email", "ann@a.example", "bob@b.example")).after == "…@b.example"
+    assert masked_edit(Edit("recipient.locale", "en", None)) == Edit("recipient.locale", "en", None)
+    assert masked_edit(Edit("recipient", "Ann", None)) == Edit("recipient", "…", None)
 
 
 @pytest.mark.parametrize("wrong", ["network", "=x", "a..b=1", "event_id=1", "type=wallet_added", "a.=1"])
