@@ -91,7 +91,7 @@ def exactly(seconds: float) -> str:
     """A duration in its two largest units: `3 min 20 s`."""
     parts = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
     left = max(0, int(seconds))
-    said = []
+    said: list[str] = []
     for name, unit in parts:
         count, left = divmod(left, unit)
         if count or (name == "s" and not said):

@@ -37,8 +37,8 @@ def print_grids(grids: Iterable[Grid]) -> None:
 def print_lines(title: str, above: Sequence[str], lines: Sequence[tuple[str, str]], below: Sequence[str]) -> None:
     """Sentences, then lines with what stands before them, then sentences; wrapped on a terminal, plain elsewhere."""
     if not sys.stdout.isatty():
-        text = [title, *above, *(f"{before}  {text}" for before, text in lines), *below]
-        print(printable("\n".join(text)), flush=True)
+        plain = [title, *above, *(f"{before}  {text}" for before, text in lines), *below]
+        print(printable("\n".join(plain)), flush=True)
         return
     from rich.text import Text
 

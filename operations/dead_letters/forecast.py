@@ -49,7 +49,8 @@ class Forecast:
     ) -> None:
         """`waiting`: how many orders wait in the pools of these events."""
         self._state = state
-        self._decide = lambda entries: decide(state, entries, catalogue, topic, partition)
+        self._catalogue = catalogue
+        self._place = (topic, partition)
         self._waiting = waiting
         self._entries: list[Entry] = []
         self._changes = NOTHING
@@ -62,6 +63,9 @@ class Forecast:
         """It will be published, before whatever comes next."""
         self._entries.append(entry)
         self._changes = self._decide(self._entries)
+
+    def _decide(self, entries: list[Entry]) -> Changes:
+        return decide(self._state, entries, self._catalogue, *self._place)
 
     def _told(self, entry: Entry, changes: Changes) -> Outcome:
         for letter in changes.dead_letters:

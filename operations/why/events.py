@@ -72,15 +72,8 @@ def read_said(record: ConsumerRecord) -> Said:
         event: Event = parse_event(record.value).event
     except InvalidEvent:
         return Said(at)
-    is_order = isinstance(event, OrderStatusChanged)
-    return Said(
-        at,
-        event.event_id,
-        getattr(event, "actor", None),
-        event.order_id if isinstance(event, OrderStatusChanged) else None,
-        event.status if isinstance(event, OrderStatusChanged) else None,
-        event.reason if is_order else None,
-        event.type,
-        headers.get(HEADER_REPLAY_OF),
-        headers.get(HEADER_REPLAY_BY),
-    )
+    replay = {"replay_of": headers.get(HEADER_REPLAY_OF), "replay_by": headers.get(HEADER_REPLAY_BY)}
+    if isinstance(event, OrderStatusChanged):
+        order = {"order_id": event.order_id, "status": event.status, "reason": event.reason}
+        return Said(at, event.event_id, event.actor, type=event.type, **order, **replay)
+    return Said(at, event.event_id, getattr(event, "actor", None), type=event.type, **replay)

@@ -61,7 +61,7 @@ def _events(facts: Facts, said: Mapping[int, Said]) -> Iterator[Happening]:
     for step in ("paid", "processing"):
         if (offset := order[f"{step}_offset"]) is not None:
             known = said.get(offset)
-            yield Happening("progress", step + _by(known or NOBODY), known and known.at, offset)
+            yield Happening("progress", step + _by(known or NOBODY), known.at if known else None, offset)
     if (offset := order["ended_offset"]) is not None:
         yield Happening("ended", _ended(facts, said.get(offset, NOBODY)), order["ended_at"], offset)
 
@@ -91,10 +91,11 @@ def _assigned(order: Row, assignment: Row, event: Said | None) -> str:
 
 
 def _ended(facts: Facts, event: Said) -> str:
-    order = facts.order or {}
+    order = facts.order
+    assert order is not None
     reason, actor = order["reason"] or event.reason, order["actor"] or event.actor
     text = (
-        order["status"]
+        str(order["status"])
         + (f" ({masked_text(reason)})" if reason else "")
         + (f" by {masked_text(actor)}" if actor else "")
     )

@@ -150,7 +150,7 @@ async def outcome(database: asyncpg.Connection, place: str) -> str | None:
 
     await until(is_taken, what=f"{place} to be applied")
     row = await database.fetchrow(OPERATIONS["refusal"], *at)
-    return row and row["reason"]
+    return str(row["reason"]) if row else None
 
 
 @pytest.fixture
@@ -311,12 +311,17 @@ async def test_many_go_out_in_the_order_of_the_log_and_what_is_replayed_is_found
         await processed(settings, database, 20)
         wanted = Wanted(reasons=["network_required"], currency="USDT", replayed=False, limit=50)
         asked: list[str] = []
+
+        def no(question: str) -> bool:
+            asked.append(question)
+            return False
+
         wish = Replaying(
             [],
             wanted,
             Terms(read_settings_of(["network=TRC-20"])),
             "kim",
-            confirm=lambda text: bool(asked.append(text)),
+            confirm=no,
         )
         assert await replay_letters(settings, wish, as_json=True) == 1
         assert asked[0].endswith("Replay 20 dead letters?")

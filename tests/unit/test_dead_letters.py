@@ -34,7 +34,9 @@ def letter(value: bytes | dict[str, Any] | None, reason: str = "unknown_network"
 
 
 def replayed(event_id: str = "e", offset: int | None = 20) -> Replay:
-    return Replay(event_id, "operator:kim", [], 3, 18, NOW, offset, offset and NOW, None, is_taken=False)
+    return Replay(
+        event_id, "operator:kim", [], 3, 18, NOW, offset, None if offset is None else NOW, None, is_taken=False
+    )
 
 
 def ready(value: dict[str, Any], *sets: str, of: Sequence[Replay] = (), **terms: bool) -> Prepared:

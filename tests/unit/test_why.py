@@ -163,7 +163,7 @@ def test_no_mailbox_is_told() -> None:
 
 
 happenings = st.builds(
-    lambda at, offset: Happening("mail", "", at and NOW + timedelta(seconds=at), offset),
+    lambda at, offset: Happening("mail", "", None if at is None else NOW + timedelta(seconds=at), offset),
     st.none() | st.integers(-50, 50),
     st.none() | st.integers(0, 50),
 ).filter(lambda one: one.at is not None or one.offset is not None)
