@@ -105,7 +105,7 @@ def dead_letters_replay(
     currency: Currency = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
-    limit: Limit = 100,
+    limit: Annotated[int, typer.Option("--limit", "-l", metavar="N", help="At most so many.", min=1, max=1_000)] = 100,
     sets: Annotated[
         list[str] | None,
         typer.Option(
