@@ -28,7 +28,7 @@ async def asked(
 ) -> dict[str, Any]:
     """The answer, with its exit code."""
     code = await why(settings, order_id, currency, as_json=True)
-    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return answer | {"code": code}
 
 
