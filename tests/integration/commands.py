@@ -34,6 +34,8 @@ class CommandLine:
 
     settings: Settings
     folder: Path
+    out: int = asyncio.subprocess.PIPE
+    "Where commands that are started print to."
 
     async def run(self, *arguments: str, given: str = "", **variables: str) -> Ended:
         """Run a command to its end, which must come within a minute."""
@@ -44,10 +46,8 @@ class CommandLine:
             return Ended(process.returncode, out.decode(), err.decode())
 
     @asynccontextmanager
-    async def started(
-        self, *arguments: str, out: int = asyncio.subprocess.PIPE, **variables: str
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs; killed at the end of the block where it has not ended. `out`: where it prints to."""
+    async def started(self, *arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command that runs; killed at the end of the block where it has not ended."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -57,7 +57,7 @@ class CommandLine:
             cwd=self.folder,
             env=inherited | environment(self.settings) | variables,
             stdin=asyncio.subprocess.PIPE,
-            stdout=out,
+            stdout=self.out,
             stderr=asyncio.subprocess.PIPE,
         )
         try:

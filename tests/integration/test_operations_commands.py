@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -316,7 +317,8 @@ async def test_the_view_for_a_terminal_ends_well_and_gives_the_terminal_back(wal
     os.set_blocking(main, False)
     loop.add_reader(main, lambda: shown.extend(os.read(main, 65_536)))
     try:
-        async with walletq.started("status", "--watch", "--interval", "0.1", out=terminal, TERM="xterm") as process:
+        on_terminal = replace(walletq, out=terminal)
+        async with on_terminal.started("status", "--watch", "--interval", "0.1", TERM="xterm") as process:
             await until(lambda: shown.count(b"Ctrl-C ends") > 1, what="two looks")
             assert b"\x1b[?1049h" in shown
             process.send_signal(signal.SIGINT)
