@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -43,6 +44,10 @@ from storage.database import unreachable as database_unreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
 from storage.migrations import check_migrated
 
+if TYPE_CHECKING:
+    from consumers.mailer.watching import Watch
+    from monitoring.monitor import Monitor
+
 log = structlog.get_logger(__name__)
 
 POOL_SIZE = 6
@@ -51,12 +56,15 @@ MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 START_SECONDS = 15.0
 
 
-async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
+async def run_mailer(
+    settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None, *, terms: Terms | None = None
+) -> None:
     """Consume notifications and send their mails until `stop`.
 
     Args:
         settings: where the servers are, and how the mails are.
         stop: set it, and the mailer finishes what is in flight and leaves its group.
+        monitor: is told what happens; None where nobody wants to know.
         terms: the limits by which it works, if not those of the settings.
 
     Raises:
@@ -67,7 +75,9 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         LogDoesNotFit: the log and the database are not of the same history.
     """
     topic = names(settings).notifications
-    connections = Connections(read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile))
+    watch = _watching(monitor, topic)
+    server, tls = read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile)
+    connections = Connections(server, tls, watch and watch.phase)
     catalogue = read_catalogue(settings.catalogue)
     letters = composer(settings, catalogue)
     async with (
@@ -79,13 +89,15 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         await read_topic(settings, Names.dead_letters(topic))
         deliveries = Deliveries(pool, topic)
         publisher = DeadLetterPublisher(deliveries, topic, lambda: _producer(settings))
+        gate = Gate(time.monotonic)
         dispatcher = Dispatcher(
             deliveries,
             connections,
-            Gate(time.monotonic),
+            gate,
             letters,
             terms or Terms.of(settings),
             on_dead_letter=publisher.wake.set,
+            watch=watch,
         )
 
         def on_changes(changes: Changes) -> None:
@@ -93,6 +105,8 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
                 dispatcher.wake.set()
             if changes.dead_letters:
                 publisher.wake.set()
+            if watch is not None:
+                watch.taken(changes)
 
         intake = Intake(consumer, deliveries, found, on_changes)
         queues = None
@@ -101,21 +115,31 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
             after = settings.mail_queued_after_seconds
             queues = QueueWatch(deliveries, orders, catalogue.pools(), after, dispatcher.wake.set)
         log.info("mailer_started", topic=topic, member_id=settings.member_id)
+        followed = watch.following(consumer, intake, dispatcher, gate) if watch else nullcontext()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(intake.run(stop))
-                tasks.create_task(dispatcher.run(stop))
-                tasks.create_task(publisher.run(stop))
-                if queues is not None:
-                    tasks.create_task(queues.run(stop))
-                tasks.create_task(_wake_at(stop, dispatcher.wake, publisher.wake))
-                if id_lost is not None:
-                    tasks.create_task(_fail_with(id_lost, stop))
+            with followed:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(intake.run(stop))
+                    tasks.create_task(dispatcher.run(stop))
+                    tasks.create_task(publisher.run(stop))
+                    if queues is not None:
+                        tasks.create_task(queues.run(stop))
+                    tasks.create_task(_wake_at(stop, dispatcher.wake, publisher.wake))
+                    if id_lost is not None:
+                        tasks.create_task(_fail_with(id_lost, stop))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # one failure has cancelled the other tasks
         finally:
             await connections.close()
     log.info("mailer_stopped")
+
+
+def _watching(monitor: "Monitor | None", topic: str) -> "Watch | None":
+    if monitor is None:
+        return None
+    from consumers.mailer.watching import Watch
+
+    return Watch(monitor, topic)
 
 
 def composer(settings: Settings, catalogue: Catalogue) -> Composer:
