@@ -85,7 +85,7 @@ def test_port_that_is_taken_names_the_setting(port: int) -> None:
 
 def test_host_that_is_none_names_the_setting() -> None:
     with (
-        pytest.raises(SettingsError, match="WALLETQ_HTTP_HOST: .* is no address"),
+        pytest.raises(SettingsError, match=r"WALLETQ_HTTP_HOST: .* is no address"),
         monitoring("clock", SETTINGS.model_copy(update={"http_port": 1, "http_host": "no-such-host.invalid"})),
     ):
         pass
