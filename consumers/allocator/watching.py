@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers.allocator.owner import Owner
 from consumers.allocator.ports import Publisher
-from consumers.allocator.state import Applied, KeptDeadLetter, Notification
+from consumers.allocator.state import Applied, KeptDeadLetter, Notification, Reason
 from consumers.ends import ends_of
 from monitoring.monitor import Monitor
 from monitoring.samples import PartitionSample, Sample
@@ -31,6 +31,8 @@ class Watch:
         self._outcomes = [
             metrics.events.labels(names.orders, outcome) for outcome in ("applied", "no_effect", "dead_letter")
         ]
+        for reason in Reason:  # from 0 on, or the first of a kind would be no rise
+            metrics.dead_letters.labels(names.orders, reason.value)
         self._steps = {step: metrics.step_seconds.labels(step) for step in ("gather", "decide", "apply", "publish")}
 
     def following(

@@ -13,7 +13,7 @@ from consumers.mailer.dispatch import Dispatcher
 from consumers.mailer.endings import GIVE_BACK, Dossier
 from consumers.mailer.gate import Gate
 from consumers.mailer.intake import Intake
-from consumers.mailer.notices import Changes
+from consumers.mailer.notices import INVALID_EVENT, MAIL_REFUSED, UNKNOWN_ASSIGNMENT, Changes
 from consumers.mailer.verdicts import Kind, Phase, Verdict
 from monitoring.monitor import Monitor
 from monitoring.samples import MailSample, PartitionSample, Sample
@@ -26,6 +26,8 @@ class Watch:
     def __init__(self, monitor: Monitor, topic: str) -> None:
         self._monitor = monitor
         self._topic = topic
+        for reason in (INVALID_EVENT, UNKNOWN_ASSIGNMENT, MAIL_REFUSED):  # from 0 on, or the first would be no rise
+            monitor.metrics.dead_letters.labels(topic, reason)
         self._phases = {phase: monitor.metrics.smtp_phase_seconds.labels(phase.name.lower()) for phase in Phase}
 
     def following(
