@@ -18,7 +18,7 @@ from consumers.allocator.ports import Publisher, Source
 from consumers.allocator.publishing import Publishing
 from consumers.allocator.read_ahead import ReadAhead
 from consumers.allocator.reading import Reader
-from consumers.allocator.state import Applied, Batch, Entry, KeptDeadLetter, Reason, Refusal
+from consumers.allocator.state import Applied, Batch, Entry, Reason, Refusal
 from consumers.allocator.store import Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
@@ -209,7 +209,8 @@ class Owner:
         self._noted_offset = published_offset
         self.error = None
         if dead_letters:
-            self._log.warning("dead_letters", records=len(dead_letters), **_first(dead_letters[0]))
+            first = dead_letters[0]  # its message stays out: it may repeat what a customer wrote
+            self._log.warning("dead_letters", records=len(dead_letters), first_offset=first.offset, reason=first.reason)
         if self._on_applied is not None:
             self._on_applied(Applied(batch, changes, began, gathered, decided, applied))
         await publishing.add(batch.end, [*changes.notifications, *dead_letters])
@@ -248,11 +249,6 @@ class Owner:
     def _tell(self, state: RetryCallState) -> None:
         self.error = _name(state.outcome.exception() if state.outcome else None)
         self._log.warning("place_lost", attempt=state.attempt_number, error=self.error)
-
-
-def _first(dead_letter: KeptDeadLetter) -> dict[str, object]:
-    """Of the first of them what a log may say: the message may repeat what a customer wrote."""
-    return {"first_offset": dead_letter.offset, "first_reason": dead_letter.reason}
 
 
 def _name(error: BaseException | None) -> str:

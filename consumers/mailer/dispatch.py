@@ -200,7 +200,8 @@ class Dispatcher:
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
-        self._turns += room > 0 or not self._in_flight
+        if room > 0 or not self._in_flight:
+            self._turns += 1
         self._wants_room = room <= 0
         if self._wants_room:
             return LOOK_SECONDS if self._gate.is_open or self._in_flight else max(0.01, self._gate.probe_in)
