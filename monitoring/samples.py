@@ -26,6 +26,8 @@ class MailSample(NamedTuple):
     turns: int
     "A number that grows while it works, also where there is nothing to send."
     in_flight: int
+    lease_seconds: float
+    "Within which the outcome of what is in flight is known."
     refusals: int
     "How often the mail server has refused us since it last took a mail."
     probe_in: float

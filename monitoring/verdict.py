@@ -142,7 +142,7 @@ def _of_dispatch(history: History, now: float, answering_since: float, limits: L
     if mail is None or mail.refusals or _is_silent(mail.silent_seconds, limits):
         return
     stands = now - max(history.mail_turned_at, answering_since)
-    if stands > limits.stuck:
+    if stands > limits.stuck + mail.lease_seconds:
         yield Finding(Problem.DISPATCH_STUCK, "dispatch", stands, f"{mail.in_flight} mails in flight, none ends")
     elif late > limits.overdue:
         yield Finding(Problem.DELIVERIES_OVERDUE, "deliveries", late, "the oldest has been due for so long")

@@ -168,6 +168,11 @@ class Dispatcher:
         return self._in_flight
 
     @property
+    def lease_seconds(self) -> float:
+        """Within which the outcome of each of them is known."""
+        return self._terms.lease_seconds
+
+    @property
     def turns(self) -> int:
         """Grows with each look at what is due, and with each outcome that is written."""
         return self._turns

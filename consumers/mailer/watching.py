@@ -48,7 +48,12 @@ class Watch:
                 for partition, place in sorted(intake.places.items())
             ]
             mail = MailSample(
-                dispatcher.turns, dispatcher.in_flight, gate.refusals, gate.probe_in, dispatcher.silent_seconds
+                dispatcher.turns,
+                dispatcher.in_flight,
+                dispatcher.lease_seconds,
+                gate.refusals,
+                gate.probe_in,
+                dispatcher.silent_seconds,
             )
             return Sample(partitions=tuple(partitions), mail=mail)
 

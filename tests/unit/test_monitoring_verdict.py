@@ -12,7 +12,7 @@ from monitoring.verdict import LIMITS, Problem, Verdict, as_json, judge
 
 TOPIC = "order-status"
 PARTITION = PartitionSample(TOPIC, 3, "apply", next_offset=10, published_offset=10)
-MAIL = MailSample(turns=1, in_flight=0, refusals=0, probe_in=0.0, silent_seconds=None)
+MAIL = MailSample(turns=1, in_flight=0, lease_seconds=60.0, refusals=0, probe_in=0.0, silent_seconds=None)
 LAGGING = End(end_offset=20, position=12)
 
 
@@ -146,7 +146,9 @@ def test_mails_that_are_late_are_told_of_while_the_mailer_works_on() -> None:
 
 
 def test_mailer_that_takes_on_nothing_is_stuck() -> None:
-    verdict = Process().run(LIMITS.stuck + 5, Sample(mail=MAIL._replace(in_flight=8)), {})
+    hanging = Sample(mail=MAIL._replace(in_flight=8))
+    assert Process().run(LIMITS.stuck + 59, hanging, {}).ready  # a claim may take as long as its lease
+    verdict = Process().run(LIMITS.stuck + 65, hanging, {})
     assert problems(verdict) == {Problem.DISPATCH_STUCK}
     assert not verdict.alive
 
