@@ -17,6 +17,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from schemas.settings import Settings, SettingsError
 
 SAMPLED = 1
+EXPORT_SECONDS = 2.0
+"The longest that a collector is waited for, also at the stop."
 Attributes = Mapping[str, str | int | bool]
 
 __all__ = ["SpanKind", "Traces", "open_traces"]
@@ -86,7 +88,9 @@ def open_traces(process: str, settings: Settings) -> Traces | None:
     """
     exporters: list[SpanExporter] = []
     if settings.traces_otlp_endpoint is not None:
-        exporters.append(OTLPSpanExporter(f"{settings.traces_otlp_endpoint.rstrip('/')}/v1/traces", timeout=5))
+        exporters.append(
+            OTLPSpanExporter(f"{settings.traces_otlp_endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+        )
     if settings.traces_file is not None:
         exporters.append(_file_exporter(settings.traces_file))
     return Traces(process, exporters) if exporters else None
