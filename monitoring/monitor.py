@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import asyncpg
 import structlog
@@ -18,7 +18,7 @@ from monitoring.metrics import Metrics, States
 from monitoring.pools import Tables, answer, read_oldest_due, read_tables
 from monitoring.samples import Answer, End, Sample
 from monitoring.traces import Traces, open_traces
-from monitoring.verdict import LIMITS, Limits, as_json, judge
+from monitoring.verdict import LIMITS, Limits, Verdict, as_json, judge
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from storage.database import AWAY, Role, connect
@@ -80,7 +80,11 @@ class Monitor:
         self._oldest_due: float | None = None
         self.metrics.registry.register(States(process, lambda: self._history, self._fresh_tables, limits))
         self.application = routes(
-            {"/livez": self._livez, "/readyz": self._readyz, "/progress": self._progress},
+            {
+                "/livez": lambda: self._page(lambda verdict: verdict.alive),
+                "/readyz": lambda: self._page(lambda verdict: verdict.ready),
+                "/progress": lambda: self._page(lambda _: True),
+            },
             {"/metrics": make_wsgi_app(self.metrics.registry)},
         )
 
@@ -173,27 +177,15 @@ class Monitor:
             self._connection = None
 
     def _fresh_tables(self) -> Tables | None:
-        if self._tables is None or time.monotonic() - self._tables[0] > STALE_SECONDS:
-            return None
-        return self._tables[1]
+        read = self._tables
+        return None if read is None or time.monotonic() - read[0] > STALE_SECONDS else read[1]
 
-    def _livez(self) -> Page:
-        return _page(good=judge(self._history, time.monotonic(), self._limits).alive, document=self._document())
-
-    def _readyz(self) -> Page:
-        return _page(good=judge(self._history, time.monotonic(), self._limits).ready, document=self._document())
-
-    def _progress(self) -> Page:
-        return _page(good=True, document=self._document())
-
-    def _document(self) -> dict[str, Any]:
+    def _page(self, is_good: Callable[[Verdict], bool]) -> Page:
+        """Called by the endpoint's thread: it takes the last history, which nobody changes."""
         history, now = self._history, time.monotonic()
-        return as_json(self.process, history, judge(history, now, self._limits), now)
-
-
-def _page(*, good: bool, document: dict[str, Any]) -> Page:
-    status = "200 OK" if good else "503 Service Unavailable"
-    return Page(status, "application/json", json.dumps(document, indent=2).encode() + b"\n")
+        verdict = judge(history, now, self._limits)
+        body = json.dumps(as_json(self.process, history, verdict, now), indent=2).encode() + b"\n"
+        return Page("200 OK" if is_good(verdict) else "503 Service Unavailable", "application/json", body)
 
 
 def _words(problem: BaseException) -> str:
