@@ -12,6 +12,8 @@ from schemas.settings import SettingsError
 
 SLOWEST_SECONDS = 5.0
 "Who takes longer to ask, or to take the answer, is cut off."
+STOP_SECONDS = 0.1
+"Within which the thread sees that it is to end."
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 "A WSGI application (PEP 3333)."
@@ -33,7 +35,7 @@ def serving(host: str, port: int, application: Application) -> Iterator[int]:
         SettingsError: the host or the port cannot be had; names the setting.
     """
     server = _listen(host, port, application)
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="http", daemon=True)
     thread.start()
     try:
         yield server.server_port
