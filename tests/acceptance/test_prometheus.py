@@ -140,7 +140,7 @@ async def test_alerts_fire_and_clear_on_a_running_stack(
         known = {one["metric"]["__name__"] for one in await prometheus.query('{__name__=~"walletq_.+"}')}
         assert {"walletq_pool_waiting_orders", "walletq_partition_lag_records", "walletq_step_seconds_bucket"} <= known
 
-        # Records that are refused; a mail server that refuses us; a partition that hangs, and an outbox that does.
+        # Records that are refused; a mail server that refuses us; a partition and an outbox that hang.
         await publish(settings, [message._replace(value=b"{}") for message in messages(*[wallet(1, "LTC")] * 20)])
         await fires(prometheus, "DeadLettersRising")
 
