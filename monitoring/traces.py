@@ -105,7 +105,8 @@ def _file_exporter(path: Path) -> SpanExporter:
 
 
 def _as_line(span: ReadableSpan) -> str:
-    return span.to_json(indent=None) + "\n"  # type: ignore[arg-type]  # json.dumps takes None: no line breaks
+    line: str = span.to_json(indent=None)
+    return line + "\n"
 
 
 def _context(traceparent: str | None) -> SpanContext | None:

@@ -61,4 +61,4 @@ def _renderer(form: Format, stream: TextIO) -> list[Processor]:
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: event[name] for name in _FIRST if name in event} | event
+    return {name: event[name] for name in (*_FIRST, *event) if name in event}

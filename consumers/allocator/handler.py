@@ -177,7 +177,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._catalogue,
                 batch_records=self._settings.batch_records,
                 in_hand=self._in_hand,
-                on_applied=self._watch and self._watch.applied,
+                on_applied=None if self._watch is None else self._watch.applied,
             )
             self._owners[tp] = owner
             self._tasks[tp] = asyncio.create_task(owner.run(), name=f"owner of {tp.topic}/{tp.partition}")

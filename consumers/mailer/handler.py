@@ -77,7 +77,7 @@ async def run_mailer(
     topic = names(settings).notifications
     watch = _watching(monitor, topic)
     server, tls = read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile)
-    connections = Connections(server, tls, watch and watch.phase)
+    connections = Connections(server, tls, None if watch is None else watch.phase)
     catalogue = read_catalogue(settings.catalogue)
     letters = composer(settings, catalogue)
     async with (

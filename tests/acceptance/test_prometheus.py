@@ -14,21 +14,18 @@ from urllib.request import urlopen
 import asyncpg
 import pytest
 import yaml
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
 
 from embedded.child import Child
 from embedded.ports import HOST
 from schemas.settings import Settings
-from schemas.topics import names
-from storage.kafka import admin_client
 from tests.integration.allocator_world import messages, pending, processed, publish, wallet
 from tests.integration.mailer_world import MoodyServer
 from tests.integration.mailer_world import serving as serving_mails
 from tests.servers.endpoint import free_port
+from tests.servers.hindrances import largest_notification, locked_partition
 from tests.servers.processes import process
 from tests.servers.wait import until
-from tests.traffic import right_partition
 
 DEPLOY = Path(__file__).parents[2] / "deploy/prometheus"
 NAMES = ("allocate", "mail", "clock")
@@ -147,12 +144,12 @@ async def test_alerts_fire_and_clear_on_a_running_stack(
         server.mail += ["550 5.7.1 not you"] * 6
         await publish(settings, messages(pending("ord-0", "BTC")))
         await fires(prometheus, "MailServerRefuses", "DeliveriesOverdue")
-        await _replicas_needed(settings, 2)
+        await largest_notification(settings, 1)
         await publish(settings, messages(pending("ord-1", "ETH")))
-        async with _locked(settings, database, b"BTC"):
+        async with locked_partition(settings, database, b"BTC"):
             await publish(settings, messages(*(pending(f"ord-{n}", "BTC") for n in range(2, 10))))
             await fires(prometheus, "PartitionStalled", "OutboxStuck")
-        await _replicas_needed(settings, 1)
+        await largest_notification(settings, 1_000_000)
         await fires(prometheus, "PoolEmergency")  # 9 orders for 8 wallets
         await clear(
             prometheus,
@@ -167,21 +164,3 @@ async def test_alerts_fire_and_clear_on_a_running_stack(
         assert await prometheus.query("walletq_pool_wallets") == []  # unknown is not zero
         async with process("clock", settings, env={"WALLETQ_HTTP_PORT": str(ports["clock"])}):
             await clear(prometheus, {"ProcessDown", "ClockMissing"})
-
-
-@contextlib.asynccontextmanager
-async def _locked(settings: Settings, database: asyncpg.Connection, key: bytes) -> AsyncIterator[None]:
-    """Somebody holds the row of the key's partition."""
-    await database.execute("SET idle_in_transaction_session_timeout = 0")
-    async with database.transaction():
-        held = "SELECT 1 FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE"
-        assert await database.fetchval(held, names(settings).orders, right_partition(key))
-        yield
-
-
-async def _replicas_needed(settings: Settings, count: int) -> None:
-    """How many copies of a notification there must be; of 2 the only broker refuses every record."""
-    async with admin_client(settings) as admin:
-        configs = {"min.insync.replicas": str(count)}
-        topic = ConfigResource(ConfigResourceType.TOPIC, names(settings).notifications, configs=configs)
-        await admin.alter_configs([topic])

@@ -30,7 +30,7 @@ def rules() -> list[dict[str, Any]]:
 
 def exported() -> dict[str, str]:
     """The metrics of a process, as a query names them, and their kinds."""
-    kinds = {}
+    kinds: dict[str, str] = {}
     for family in Monitor("clock", Settings()).metrics.registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
         kinds |= {family.name + suffix: family.type for suffix in suffixes}
