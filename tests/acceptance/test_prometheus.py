@@ -141,7 +141,7 @@ async def test_alerts_fire_and_clear_on_a_running_stack(
         await publish(settings, [message._replace(value=b"{}") for message in messages(*[wallet(1, "LTC")] * 20)])
         await fires(prometheus, "DeadLettersRising")
 
-        server.mail += ["550 5.7.1 not you"] * 6
+        server.mail += ["550 5.7.1 not you"] * 4
         await publish(settings, messages(pending("ord-0", "BTC")))
         await fires(prometheus, "MailServerRefuses", "DeliveriesOverdue")
         await largest_notification(settings, 1)

@@ -19,7 +19,7 @@ from producers.clock import run_clock
 from schemas.settings import Settings
 from schemas.topics import names
 from tests.integration.allocator_world import messages, pending, processed, publish, status, wallet
-from tests.integration.mailer_world import MoodyServer, open_world
+from tests.integration.mailer_world import TRON, MoodyServer, open_world
 from tests.integration.mailer_world import serving as serving_mails
 from tests.servers.endpoint import Endpoint, free_port
 from tests.servers.hindrances import largest_notification, locked_partition
@@ -165,7 +165,7 @@ async def test_mails_that_are_late_are_named_and_the_mailer_is_ready(
         async with watched("mail", settings) as endpoint, watched("clock", settings) as clock:
             await ready(endpoint)
             for n in range(20):
-                await world.assigned(f"ord-{n}")
+                await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}")
             found = await has(endpoint, "deliveries_overdue")
             assert found["seconds"] >= LIMITS.overdue
             assert await endpoint.status("/readyz") == 200
