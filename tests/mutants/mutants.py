@@ -181,8 +181,8 @@ MUTANTS = (
     Mutant(
         "the watermark is not noted while no record comes",
         OWNER,
-        "_woken_within(IDLE_SECONDS):\n                    await self._note(publishing.published_offset)",
-        "_woken_within(IDLE_SECONDS):\n                    self._noted_offset = publishing.published_offset",
+        "first_of(self._woken, IDLE_SECONDS):\n                    await self._note(publishing.published_offset)",
+        "first_of(self._woken, IDLE_SECONDS):\n                    self._noted_offset = publishing.published_offset",
         SIMULATION,
     ),
     Mutant(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -198,16 +199,27 @@ def _logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.mark.usefixtures("_logging_as_before")
-def test_logs_are_one_line_of_keys_and_values_each() -> None:
+def _logged(**configured: Any) -> str:
     stream = io.StringIO()
-    configure_logs("info", stream=stream)
-    structlog.get_logger("walletq.test").info("batch_applied", records=3, note="two\nlines")
+    configure_logs("info", stream=stream, **configured)
+    structlog.get_logger("walletq.test").info("batch_applied", records=3, note="two\nlines \udcff")
     structlog.get_logger("walletq.test").debug("unseen")
     logging.getLogger("aiokafka.consumer").warning("left the %s", "group")
     logging.getLogger("aiokafka.consumer").info("unseen")
-    first, second = stream.getvalue().splitlines()
-    assert "event=batch_applied" in first
-    assert "records=3" in first
-    assert 'event="left the group"' in second
-    assert "level=warning" in second
+    return stream.getvalue()
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_logs_are_a_json_object_on_each_line_where_nobody_watches() -> None:
+    first, second = map(json.loads, _logged().splitlines())
+    assert list(first)[:4] == ["timestamp", "level", "event", "logger"]
+    assert (first["event"], first["records"], first["note"]) == ("batch_applied", 3, "two\nlines \udcff")
+    assert (second["event"], second["level"]) == ("left the group", "warning")
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_logs_can_be_had_readable_without_a_terminal() -> None:
+    text = _logged(form="console")
+    assert "batch_applied" in text
+    assert "\x1b[" not in text
+    assert not text.startswith("{")
