@@ -55,14 +55,17 @@ class Page:
         ]
         return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
+    def console(self) -> list[str]:
+        """What is typed in its console blocks."""
+        return [line[2:] for block in self.blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+
     def commands(self) -> list[list[str]]:
         """The arguments of each `walletq` in its console blocks, and of those in the text that begin with it."""
         inline = [child for token in self._tokens for child in token.children or ()]
         quoted = [child.content for child in inline if child.type == "code_inline" and child.content != "walletq"]
-        lines = [line[2:] for block in self.blocks("console") for line in block.splitlines() if line.startswith("$ ")]
         return [
-            shlex.split(line, comments=True)[line[: found.end()].count(" ") :]
-            for line in [*lines, *quoted]
+            shlex.split(line[found.end() :], comments=True)
+            for line in [*self.console(), *quoted]
             if (found := COMMAND.match(line))
         ]
 
