@@ -15,6 +15,16 @@ class Fenced(Exception):
 
 
 @dataclass
+class MembershipLost(Exception):
+    """The consumer group, or the consumer itself, is at an end: begin with a new one."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass
 class LogDoesNotFit(WalletqError):
     """The log and the database are not of the same history. Going on would lose or repeat assignments."""
 

@@ -5,8 +5,8 @@ async with Publisher(settings) as publisher:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -28,14 +28,13 @@ from schemas.settings import Settings
 from schemas.topics import names
 from schemas.trace import is_traceparent
 from storage.errors import TopicMissing, WalletqError
-from storage.kafka import client_options, unreachable
+from storage.kafka import client_options, started, stop, unreachable
 from storage.topics import find_topics
 
 log = structlog.get_logger(__name__)
 
 BATCH_BYTES = 256 * 1024
 START_SECONDS = 10.0
-FLUSH_SECONDS = 2.0
 
 
 class Place(NamedTuple):
@@ -77,31 +76,37 @@ class Publisher:
     ) -> None:
         """Disconnect. What was returned as published is; for the rest nobody waits long."""
         if self._producer is not None:
-            await _stop(self._producer)
+            await stop(self._producer)
 
-    async def publish(self, event: Event, *, traceparent: str | None = None) -> Place:
+    async def publish(
+        self, event: Event, *, traceparent: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Place:
         """Publish an event, and wait until every in-sync replica has it.
 
         Args:
             event: one of the models of `schemas.events`.
             traceparent: the W3C trace context, passed on as a header.
+            headers: further ones; no consumer of ours reads them.
 
         Raises:
             InvalidEvent: a consumer would refuse it. Nothing was sent.
             ServerUnreachable: no acknowledgement came. The event may be on the topic: publish the same one again,
                 a duplicate has no effect.
         """
-        return (await self.publish_many([event], traceparent=traceparent))[0]
+        return (await self.publish_many([event], traceparent=traceparent, headers=headers))[0]
 
-    async def publish_many(self, events: Iterable[Event], *, traceparent: str | None = None) -> list[Place]:
+    async def publish_many(
+        self, events: Iterable[Event], *, traceparent: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> list[Place]:
         """Publish events in batches, those of a currency in the order given, and wait for all of them.
 
         All are checked before the first is sent. Raises as `publish`.
         """
         records = [(event.currency.encode(), _encode(event)) for event in events]
-        headers = [("traceparent", _checked(traceparent).encode())] if traceparent else []
+        texts = ({"traceparent": _checked(traceparent)} if traceparent else {}) | dict(headers or {})
+        encoded = [(name, text.encode()) for name, text in texts.items()]
         async with self._explained(self._timeout_seconds) as deadline:
-            places = await self._send(records, headers, deadline)
+            places = await self._send(records, encoded, deadline)
         log.debug("events_published", topic=self.topic, events=len(places))
         return places
 
@@ -128,26 +133,22 @@ class Publisher:
             # After a failure a producer's sequence may have a hole: the next event begins with a new producer.
             if self._producer is producer:
                 self._producer = None
-                await asyncio.shield(_stop(producer))
+                await asyncio.shield(stop(producer))
             raise
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **client_options(self._settings),
-                    enable_idempotence=True,
-                    acks="all",
-                    max_batch_size=BATCH_BYTES,
+                # The topic first: a producer would wait for one that does not exist until its time is over.
+                await find_topics(self._settings, self.topic)
+                self._producer = await started(
+                    AIOKafkaProducer(
+                        **client_options(self._settings),
+                        enable_idempotence=True,
+                        acks="all",
+                        max_batch_size=BATCH_BYTES,
+                    )
                 )
-                try:
-                    await producer.start()
-                    # partitions_for would wait for a topic that does not exist until its time is over.
-                    await find_topics(self._settings, self.topic)
-                except BaseException:
-                    await _stop(producer)
-                    raise
-                self._producer = producer
             return self._producer
 
     @asynccontextmanager
@@ -165,16 +166,6 @@ class Publisher:
             raise WalletqError(f"Kafka refuses to take events on {self.topic}: {error}") from error
         except (OSError, asyncio.TimeoutError) as error:
             raise unreachable(self._settings, error) from error
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop, with a bound: aiokafka waits for ever for a broker that has gone."""
-    with suppress(asyncio.TimeoutError, KafkaError, OSError):
-        async with asyncio.timeout(FLUSH_SECONDS):
-            await producer.stop()
-            return
-    with suppress(KafkaError, OSError):
-        await producer.client.close()
 
 
 def _reported_already(acknowledgement: asyncio.Future[Any]) -> None:

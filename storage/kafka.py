@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -16,6 +17,7 @@ from storage.records import take_any_header
 
 # Records on order-status may be as large as the broker takes (1 MiB by default, with its batch's header).
 MAX_FETCH_BYTES = 4 * 1024 * 1024
+FLUSH_SECONDS = 2.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -76,6 +78,30 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         yield admin
     finally:
         await admin.close()
+
+
+async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    """The producer, once it is connected; stopped where it cannot be.
+
+    Raises:
+        KafkaError: as AIOKafkaProducer.start does.
+    """
+    try:
+        await producer.start()
+    except BaseException:
+        await stop(producer)
+        raise
+    return producer
+
+
+async def stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, with a bound: aiokafka's own waits for ever for a broker that has gone."""
+    with suppress(asyncio.TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(FLUSH_SECONDS):
+            await producer.stop()
+            return
+    with suppress(KafkaError, OSError):
+        await producer.client.close()
 
 
 def unreachable(settings: Settings, error: BaseException) -> ServerUnreachable:

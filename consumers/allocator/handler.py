@@ -1,6 +1,8 @@
 """The allocator as a process: a member of the consumer group, with one owner for each partition it is given."""
 
 import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -25,17 +27,25 @@ from storage.kafka import client_options
 from storage.migrations import check_migrated
 from storage.topics import cluster_id, find_topics
 
+if TYPE_CHECKING:
+    from consumers.allocator.watching import Watch
+    from monitoring.monitor import Monitor
+
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 3.0
 "How long the batches in hand may take to finish when partitions are taken away, or at the stop."
 COMMIT_SECONDS = 2.0
+LISTEN_SECONDS = 1.0
 FETCH_BYTES = 1024 * 1024
 "Of one answer; a larger batch comes alone, whole (KIP-74)."
 
 
-async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
+async def run_allocator(settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None) -> None:
     """Assign wallets until `stop` is set, through outages of the servers.
+
+    Args:
+        monitor: is told what happens; None where nobody wants to know.
 
     Raises:
         SettingsError: a setting is wrong or missing.
@@ -55,6 +65,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
     orders = topic_names.orders
     await find_topics(settings, orders, topic_names.notifications, topic_names.dead_letters(orders))
     outbox = Outbox(client_options(settings), topic_names)
+    watch = _watching(monitor, topic_names)
     group = topic_names.allocator_group
     await preloading
     async with member(url, "walletq_allocator", group, settings.member_id) as id_lost:
@@ -66,7 +77,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
             ):
                 with attempt:
                     cluster = await cluster_id(settings)
-                    await _Membership(settings, topic_names, cluster, catalogue, outbox).run(stop, id_lost)
+                    await _Membership(settings, topic_names, cluster, catalogue, outbox, watch).run(stop, id_lost)
         finally:
             await outbox.close()
 
@@ -75,13 +86,20 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     """One consumer's life in the group. It ends at the stop, or with an error of the coordination."""
 
     def __init__(
-        self, settings: Settings, topic_names: Names, cluster: str, catalogue: Catalogue, outbox: Outbox
+        self,
+        settings: Settings,
+        topic_names: Names,
+        cluster: str,
+        catalogue: Catalogue,
+        outbox: Outbox,
+        watch: "Watch | None",
     ) -> None:
         self._settings = settings
         self._topic = topic_names.orders
         self._cluster = cluster
         self._catalogue = catalogue
-        self._outbox = outbox
+        self._outbox = outbox if watch is None else watch.watched(outbox)
+        self._watch = watch
         self._in_hand = InHand()
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -116,6 +134,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer.subscribe([self._topic], listener=self)
         committing = asyncio.create_task(self._commit_now_and_then())
         stopping = asyncio.create_task(stop.wait())
+        listening: asyncio.Task[None] | None = None
         ends: list[asyncio.Future[None] | asyncio.Task[bool] | asyncio.Task[None]] = [stopping, self._failed]
         if id_lost is not None:
             ends.append(id_lost)
@@ -124,7 +143,10 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                listening = asyncio.create_task(self._listen())
+                ends.append(listening)
+                with self._watch.following(self._consumer, self._owners) if self._watch else nullcontext():
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             else:
                 starting.cancel()
             for end in ends:
@@ -133,6 +155,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         finally:
             stopping.cancel()
             committing.cancel()
+            if listening is not None:
+                listening.cancel()
             self._leaving = True
             await self._release_all()
             await leave(self._consumer)
@@ -159,6 +183,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._catalogue,
                 batch_records=self._settings.batch_records,
                 in_hand=self._in_hand,
+                on_applied=None if self._watch is None else self._watch.applied,
             )
             self._owners[tp] = owner
             self._tasks[tp] = asyncio.create_task(owner.run(), name=f"owner of {tp.topic}/{tp.partition}")
@@ -185,6 +210,14 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._owners.clear()
         self._tasks.clear()
 
+    async def _listen(self) -> None:
+        """Hear what the group refuses, and end with it. aiokafka tells of it in answer to a fetch, and joins no more
+        before it has; but a member without partitions fetches nothing."""
+        nothing = TopicPartition(self._topic, -1)
+        while True:
+            await self._consumer.getmany(nothing, timeout_ms=0)
+            await asyncio.sleep(LISTEN_SECONDS)
+
     async def _commit_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
@@ -199,6 +232,14 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._consumer.commit(places)
             except (KafkaError, TimeoutError) as error:
                 log.debug("offsets_not_committed", error=type(error).__name__)
+
+
+def _watching(monitor: "Monitor | None", topic_names: Names) -> "Watch | None":
+    if monitor is None:
+        return None
+    from consumers.allocator.watching import Watch
+
+    return Watch(monitor, topic_names)
 
 
 def _tell(state: RetryCallState) -> None:

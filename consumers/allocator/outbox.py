@@ -12,6 +12,7 @@ from consumers.allocator.reading import partition_of
 from consumers.allocator.state import KeptDeadLetter, Notification
 from consumers.dead_letters import Headers, dead_letter_headers
 from schemas.topics import Names
+from storage.kafka import started, stop
 
 
 class Message(NamedTuple):
@@ -107,21 +108,17 @@ class Outbox:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self._client_options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=262_144
+            self._producer = await started(
+                AIOKafkaProducer(
+                    **self._client_options, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=262_144
+                )
             )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
         return self._producer
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await stop(producer)
 
 
 async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
@@ -144,15 +141,6 @@ async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
     await asyncio.wait(sent)
     for acknowledgement in sent:
         acknowledgement.result()
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    # A producer that lost its broker waits for it while it stops; nobody needs what it still holds.
-    try:
-        async with asyncio.timeout(2):
-            await producer.stop()
-    except TimeoutError:
-        await producer.client.close()
 
 
 def notification_message(names: Names, notification: Notification) -> Message:

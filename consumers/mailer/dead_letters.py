@@ -13,6 +13,8 @@ from consumers.mailer.notices import DeadLetter
 from consumers.mailer.patience import patiently
 from consumers.waiting import first_of
 from schemas.topics import Names
+from storage.kafka import started
+from storage.kafka import stop as stop_producer
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +49,7 @@ class DeadLetterPublisher:
                 await first_of(self.wake, LOOK_SECONDS)
         finally:
             if self._producer is not None:
-                await self._producer.stop()
+                await stop_producer(self._producer)
 
     async def _publish(self) -> None:
         while letters := await self._deliveries.dead_letters_to_publish(BATCH):
@@ -58,13 +60,7 @@ class DeadLetterPublisher:
     async def _send(self, letters: list[DeadLetter]) -> None:
         try:
             if self._producer is None:
-                producer = self._make_producer()
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
+                self._producer = await started(self._make_producer())
             target = Names.dead_letters(self._topic)
             acknowledgements = [
                 await self._producer.send(
@@ -79,5 +75,5 @@ class DeadLetterPublisher:
         except KafkaError:
             failed, self._producer = self._producer, None
             if failed is not None:
-                await failed.stop()
+                await stop_producer(failed)
             raise

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.errors import MembershipLost
 from consumers.group import leave
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
@@ -29,6 +31,7 @@ from consumers.mailer.letters import (
     read_sender,
 )
 from consumers.mailer.notices import Changes
+from consumers.mailer.patience import patiently
 from consumers.mailer.proofreading import read_templates
 from consumers.mailer.queue_watch import QueueWatch
 from consumers.mailer.smtp import Connections, read_mail_server
@@ -40,8 +43,13 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.database import AWAY, create_pool
 from storage.database import unreachable as database_unreachable
+from storage.errors import ServerUnreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
 from storage.migrations import check_migrated
+
+if TYPE_CHECKING:
+    from consumers.mailer.watching import Watch
+    from monitoring.monitor import Monitor
 
 log = structlog.get_logger(__name__)
 
@@ -49,14 +57,18 @@ POOL_SIZE = 6
 MAX_POLL_INTERVAL_MS = 24 * 3_600_000
 "The database may be away for long; a mailer that waits for it is no dead member."
 START_SECONDS = 15.0
+CONSUMER_ENDS = (MembershipLost, ServerUnreachable)
 
 
-async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
+async def run_mailer(
+    settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None, *, terms: Terms | None = None
+) -> None:
     """Consume notifications and send their mails until `stop`.
 
     Args:
         settings: where the servers are, and how the mails are.
         stop: set it, and the mailer finishes what is in flight and leaves its group.
+        monitor: is told what happens; None where nobody wants to know.
         terms: the limits by which it works, if not those of the settings.
 
     Raises:
@@ -67,25 +79,28 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         LogDoesNotFit: the log and the database are not of the same history.
     """
     topic = names(settings).notifications
-    connections = Connections(read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile))
+    watch = _watching(monitor, topic)
+    server, tls = read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile)
+    connections = Connections(server, tls, None if watch is None else watch.phase)
     catalogue = read_catalogue(settings.catalogue)
     letters = composer(settings, catalogue)
     async with (
         _database(settings) as pool,
         member(settings.need_database(), "walletq_mailer", names(settings).mailer_group, settings.member_id) as id_lost,
-        _consumer(settings) as consumer,
     ):
         found = await read_topic(settings, topic)
         await read_topic(settings, Names.dead_letters(topic))
         deliveries = Deliveries(pool, topic)
         publisher = DeadLetterPublisher(deliveries, topic, lambda: _producer(settings))
+        gate = Gate(time.monotonic)
         dispatcher = Dispatcher(
             deliveries,
             connections,
-            Gate(time.monotonic),
+            gate,
             letters,
             terms or Terms.of(settings),
             on_dead_letter=publisher.wake.set,
+            watch=watch,
         )
 
         def on_changes(changes: Changes) -> None:
@@ -93,8 +108,15 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
                 dispatcher.wake.set()
             if changes.dead_letters:
                 publisher.wake.set()
+            if watch is not None:
+                watch.taken(changes)
 
-        intake = Intake(consumer, deliveries, found, on_changes)
+        async def consume() -> None:
+            async with _consumer(settings) as consumer:
+                intake = Intake(consumer, deliveries, found, on_changes)
+                with watch.following(consumer, intake, dispatcher, gate) if watch else nullcontext():
+                    await intake.run(stop)
+
         queues = None
         if settings.mail_queued:
             orders = await read_topic(settings, names(settings).orders)
@@ -103,7 +125,7 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         log.info("mailer_started", topic=topic, member_id=settings.member_id)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(intake.run(stop))
+                tasks.create_task(patiently(consume, what="consuming", stop=stop, errors=CONSUMER_ENDS))
                 tasks.create_task(dispatcher.run(stop))
                 tasks.create_task(publisher.run(stop))
                 if queues is not None:
@@ -116,6 +138,14 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         finally:
             await connections.close()
     log.info("mailer_stopped")
+
+
+def _watching(monitor: "Monitor | None", topic: str) -> "Watch | None":
+    if monitor is None:
+        return None
+    from consumers.mailer.watching import Watch
+
+    return Watch(monitor, topic)
 
 
 def composer(settings: Settings, catalogue: Catalogue) -> Composer:

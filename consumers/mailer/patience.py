@@ -8,8 +8,10 @@ import structlog
 import tenacity
 from aiokafka.errors import KafkaError
 
+from consumers.errors import MembershipLost
 from consumers.waiting import first_of
 from storage.database import AWAY
+from storage.errors import ServerUnreachable
 
 log = structlog.get_logger(__name__)
 
@@ -18,8 +20,19 @@ LONGEST_WAIT_SECONDS = 2.0
 T = TypeVar("T")
 
 
-async def patiently(step: Callable[[], Awaitable[T]], *, what: str, stop: asyncio.Event) -> T | None:
-    """The step's result, once Kafka or the database lets it through; None where `stop` came first."""
+async def patiently(
+    step: Callable[[], Awaitable[T]],
+    *,
+    what: str,
+    stop: asyncio.Event,
+    errors: tuple[type[Exception], ...] = SERVER_AWAY,
+) -> T | None:
+    """The step's result, once Kafka or the database lets it through; None where `stop` came first.
+
+    Args:
+        step: is tried until none of `errors` comes of it.
+        what: what the step is, for the log.
+    """
 
     async def wait(seconds: float) -> None:
         await first_of(stop, seconds)
@@ -29,7 +42,7 @@ async def patiently(step: Callable[[], Awaitable[T]], *, what: str, stop: asynci
         log.warning("server_away", during=what, attempt=state.attempt_number, error=_name(error))
 
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(SERVER_AWAY),
+        retry=tenacity.retry_if_exception_type(errors),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_SECONDS),
         stop=lambda _: stop.is_set(),
         sleep=wait,
@@ -42,5 +55,6 @@ async def patiently(step: Callable[[], Awaitable[T]], *, what: str, stop: asynci
 
 
 def _name(error: BaseException | None) -> str:
-    # Messages of the database may repeat a row; the first line of a Kafka error is about servers only.
-    return f"{type(error).__name__}: {error}" if isinstance(error, KafkaError) else type(error).__name__
+    # Messages of the database may repeat a row; those of Kafka are about servers only.
+    about_servers = isinstance(error, KafkaError | MembershipLost | ServerUnreachable)
+    return f"{type(error).__name__}: {error}" if about_servers else type(error).__name__

@@ -30,6 +30,7 @@ from tests.integration.allocator_world import (
     status,
     wallet,
 )
+from tests.integration.outsiders import taking_over
 from tests.servers.processes import process, walletq
 from tests.servers.wait import until
 from tests.traffic import right_partition
@@ -185,3 +186,17 @@ async def test_partitions_that_the_group_gives_to_whoever_is_leaving_get_no_owne
     assert len(given[0]) == PARTITIONS
     owners = [task for task in asyncio.all_tasks() if task.get_name().startswith("owner of")]
     assert not owners, "owners that nobody stops"
+
+
+async def test_a_member_that_the_group_refuses_comes_back_by_itself(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    group = names(settings).allocator_group
+    async with allocating(settings):
+        await shared(settings, PARTITIONS)
+        with structlog.testing.capture_logs() as logs:
+            async with taking_over(settings, group, names(settings).orders):
+                await until(lambda: any(entry["event"] == "membership_lost" for entry in logs))
+        await publish(settings, messages(wallet(1), pending("ord-1")))
+        await assigned(database, "ord-1")
+    await assert_as_the_rules_say(settings, database)

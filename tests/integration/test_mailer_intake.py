@@ -7,14 +7,17 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from consumers.errors import LogDoesNotFit
 from schemas.settings import Settings, SettingsError
-from schemas.topics import MAX_KEPT_BYTES
+from schemas.topics import MAX_KEPT_BYTES, names
 from storage.errors import NotMigrated, ServerUnreachable, TopicMissing
 from tests.integration.mailer_world import TRACEPARENT, TRON, World, eventually, mailing, open_world
+from tests.integration.outsiders import taking_over
 from tests.servers.inbox import Inbox
+from tests.servers.wait import until
 
 
 @pytest.fixture
@@ -187,3 +190,13 @@ async def _total(world: World, column: str) -> int:
 
 async def _total_is(world: World, column: str, total: int) -> bool:
     return await _total(world, column) == total
+
+
+async def test_a_mailer_that_the_group_refuses_comes_back_by_itself(world: World) -> None:
+    first = await world.assigned("ord-1")
+    async with mailing(world.settings):
+        await world.until(first, "sent")
+        with structlog.testing.capture_logs() as logs:
+            async with taking_over(world.settings, names(world.settings).mailer_group, world.topic):
+                await until(lambda: any(entry.get("during") == "consuming" for entry in logs))
+        await world.until(await world.assigned("ord-2", address="TN3W4H6rK2ce4vX9YnFQHwKENnHjoxb3m9"), "sent")
