@@ -104,8 +104,8 @@ async def test_each_process_needs_only_its_own_rights(
         await does("publish", "-", settings=upstream, given=pending("late", timedelta(seconds=-1)))
         async with connected(logins["operator"]) as database:
             await until(lambda: ended(database, "late"), what="the clock to end an order that is late")
-        await does("status", settings=operator)
-        await does("deliveries", "list", settings=operator)
+        for command in (("status",), ("why", "late"), ("deliveries", "list"), ("dead-letters", "list")):
+            await does(*command, settings=operator)
         await does("topics", "check", settings=operator)
         await does("verify", "--wait", "30", settings=operator)
         assert await lag_is_read(of("keda"))
