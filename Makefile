@@ -91,6 +91,7 @@ pins: setup ## Resolve the requirements files anew
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/runtime.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt --extra embedded --group dev pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt --constraints requirements/dev.txt --group bench
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/build.txt --constraints requirements/dev.txt --group build
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/docs.txt --constraints requirements/dev.txt --group docs
 
 .PHONY: help setup demo up test test-unit test-containers simulate mutants protocol soak bench bench-mail bench-replay bench-churn letter-pictures lint format pins

@@ -44,7 +44,7 @@ class Decided(NamedTuple):
     changes: Changes
 
 
-async def measure(part: str, settings: Settings, _stop: asyncio.Event) -> None:
+async def measure(part: str, settings: Settings, _stop: asyncio.Event, _monitor: object) -> None:
     """Do the part, and print how it went."""
     if part.startswith(WRITE):
         events, seconds, cpu_seconds = await write(settings, int(part.removeprefix(WRITE)))
@@ -156,4 +156,4 @@ async def _decided(settings: Settings, size: int) -> tuple[list[Decided], str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(read_settings(connection_file=False), partial(measure, sys.argv[1])))
+    sys.exit(run_process(read_settings(connection_file=False), "allocate", partial(measure, sys.argv[1])))

@@ -72,7 +72,20 @@ class Kafka:
         fast_start: bool = True,
         flags: Sequence[str] = (),
         with_proxy: bool = False,
+        settings: str = "",
     ) -> None:
+        """Say what is wanted; nothing starts yet.
+
+        Args:
+            folder: keeps the data.
+            logs: the folder of its log.
+            ports: of the folder.
+            report: is told what takes long, a line at a time.
+            fast_start: start faster, run slower.
+            flags: for the Java runtime.
+            with_proxy: have a second listener, behind a proxy that the caller may start.
+            settings: further lines of its configuration, which win.
+        """
         self._folder = folder
         self._data = folder / "data"
         self._log = logs / "kafka.log"
@@ -81,6 +94,7 @@ class Kafka:
         self._fast_start = fast_start
         self._flags = flags
         self._with_proxy = with_proxy
+        self._settings = settings
         self._port: int | None = None
         self.proxied: Proxied | None = None
 
@@ -136,6 +150,7 @@ class Kafka:
                 advertised=f",PROXIED://{HOST}:{self.proxied.proxy_port}" if self.proxied else "",
                 data=data,
             )
+            + self._settings
         )
         return path
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from operations.commands import letters, looking, mailing, processes, producing, replaying, servers
+from operations.commands import dead_letters, letters, looking, mailing, processes, producing, replaying, servers
 
 app = typer.Typer(
     name="walletq",
@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for commands in (processes, servers, producing, looking, letters, mailing, replaying):
+for commands in (processes, servers, producing, looking, letters, mailing, dead_letters, replaying):
     app.add_typer(commands.app)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -16,6 +16,8 @@ from storage.topics import cluster_id, find_topics
 START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 "Where there is more to read, it comes within so long."
+SEEK_SECONDS = 5.0
+"A single record comes within so long."
 POLL_MS = 100
 MAX_RECORDS = 10_000
 "The most records that are in memory at a time, of those that are fetched: each is a large object."
@@ -79,13 +81,41 @@ class KafkaLog:
             if done:
                 self._consumer.pause(*done)
 
+    async def at(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, ConsumerRecord]:
+        """The committed records at these offsets of a partition, those that are kept. Each is sought for.
+
+        Raises:
+            ServerUnreachable: one of them does not come, though it must be there.
+        """
+        at = TopicPartition(topic, partition)
+        self._consumer.assign([at])
+        first, end = (await self.beginnings(topic))[partition], (await self.ends(topic))[partition]
+        found = {}
+        for offset in sorted(set(offsets)):
+            if not first <= offset < end:
+                continue
+            self._consumer.seek(at, offset)
+            heard = time.monotonic()
+            while not (records := (await self._consumer.getmany(at, timeout_ms=POLL_MS, max_records=1)).get(at, [])):
+                if time.monotonic() - heard > SEEK_SECONDS:
+                    raise unreachable(
+                        self._settings, asyncio.TimeoutError(f"{topic}/{partition}/{offset} does not come")
+                    )
+            if records[0].offset == offset:
+                found[offset] = records[0]
+        return found
+
     def _all(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in range(self.partitions[topic])]
 
 
 @asynccontextmanager
-async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
+async def open_log(settings: Settings, *, fetch_bytes: int = MAX_FETCH_BYTES) -> AsyncIterator[KafkaLog]:
     """A connected reader of the contract's topics.
+
+    Args:
+        settings: where Kafka is.
+        fetch_bytes: the most that one request brings of a partition; little where single records are sought for.
 
     Raises:
         ServerUnreachable: Kafka does not answer.
@@ -99,7 +129,7 @@ async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
         enable_auto_commit=False,
         isolation_level="read_committed",
         auto_offset_reset="none",
-        max_partition_fetch_bytes=MAX_FETCH_BYTES,
+        max_partition_fetch_bytes=fetch_bytes,
         fetch_max_wait_ms=20,  # partitions that are read to their end must not hold up the others
     )
     try:

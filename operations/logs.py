@@ -1,20 +1,26 @@
-"""Logs: one line for each event, on standard error; coloured on a terminal, key=value elsewhere."""
+"""Logs: one line for each event, on standard error; readable on a terminal, JSON elsewhere."""
 
 import logging
 import sys
-from typing import TextIO
+from typing import Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+Format = Literal["auto", "json", "console"]
+
+_FIRST = ("timestamp", "level", "event", "logger")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logs(level: str, *, stream: TextIO | None = None, drivers: int = logging.WARNING) -> None:
+def configure_logs(
+    level: str, form: Format = "auto", *, stream: TextIO | None = None, drivers: int = logging.WARNING
+) -> None:
     """Configure structlog, and lead the logs of the libraries through it. Once for a process.
 
     Args:
         level: debug, info, warning or error.
+        form: auto is console on a terminal, else json.
         stream: where the lines go; standard error where it is left out.
         drivers: the least level of aiokafka's own lines; at debug they are all shown.
     """
@@ -40,7 +46,7 @@ def configure_logs(level: str, *, stream: TextIO | None = None, drivers: int = l
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(stream)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(form, stream)],
         )
     )
     logging.basicConfig(level=_LEVELS[level], handlers=[handler], force=True)
@@ -48,12 +54,11 @@ def configure_logs(level: str, *, stream: TextIO | None = None, drivers: int = l
         logging.getLogger(library).setLevel(logging.DEBUG if level == "debug" else drivers)
 
 
-def _renderer(stream: TextIO) -> list[Processor]:
-    if stream.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [
-        structlog.processors.format_exc_info,
-        structlog.processors.LogfmtRenderer(
-            key_order=["timestamp", "level", "event", "logger"], drop_missing=True, bool_as_flag=False
-        ),
-    ]
+def _renderer(form: Format, stream: TextIO) -> list[Processor]:
+    if form == "console" or (form == "auto" and stream.isatty()):
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer()]
+
+
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: event[name] for name in (*_FIRST, *event) if name in event}

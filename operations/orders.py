@@ -94,9 +94,14 @@ def only_one(orders: Sequence[Known], order_id: str) -> Known:
             f"order {order_id} is not known. If it came a moment ago: `walletq status` shows what is not applied yet."
         )
     if len(orders) > 1:
-        found = ", ".join(f"{order.currency} ({order.status})" for order in orders)
-        raise WalletqError(f"several orders have the id {order_id}: {found}. Say which: --currency")
+        raise several(order_id, [(order.currency, order.status) for order in orders])
     return orders[0]
+
+
+def several(order_id: str, orders: Sequence[tuple[str, str]]) -> WalletqError:
+    """The error that several orders (currency, status) have this id."""
+    found = ", ".join(f"{currency} ({status})" for currency, status in orders)
+    return WalletqError(f"several orders have the id {order_id}: {found}. Say which: --currency")
 
 
 async def _find(settings: Settings, change: Change, catalogue: Catalogue) -> Known:

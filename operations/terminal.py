@@ -34,6 +34,29 @@ def print_grids(grids: Iterable[Grid]) -> None:
         print("\n\n".join(as_text(grid) for grid in grids), flush=True)
 
 
+def print_lines(title: str, above: Sequence[str], lines: Sequence[tuple[str, str]], below: Sequence[str]) -> None:
+    """Sentences, then lines with what stands before them, then sentences; wrapped on a terminal, plain elsewhere."""
+    if not sys.stdout.isatty():
+        plain = [title, *above, *(f"{before}  {text}" for before, text in lines), *below]
+        print(printable("\n".join(plain)), flush=True)
+        return
+    from rich.text import Text
+
+    told = Table.grid(padding=(0, 2))
+    told.add_column(no_wrap=True, style="dim")
+    told.add_column(overflow="fold")
+    for before, text in lines:
+        told.add_row(before, Text(printable(text)))
+    console = Console(highlight=False)
+    console.print(Text(printable(title), style="bold"))
+    for sentence in above:
+        console.print(Text(printable(sentence)))
+    console.print()
+    console.print(told)
+    for sentence in below:
+        console.print(Text(printable(sentence), style="yellow"))
+
+
 def as_tables(grids: Iterable[Grid]) -> RenderableType:
     """The grids as rich tables."""
     return Group(*(_table(grid) for grid in grids))
@@ -64,7 +87,10 @@ def _styled(cell: object) -> Any:
 
 
 def _text(cell: object) -> str:
-    if cell is None:
-        return ""
-    # A field may hold what steers a terminal; events allow no control characters, but this is the last place.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(cell))
+    return "" if cell is None else printable(str(cell)).replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def printable(text: str) -> str:
+    """The text without what could steer a terminal; lines stay lines. Events allow no control characters, but this is
+    the last place."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -107,11 +107,18 @@ async def running_consumers(commands: Sequence[str], settings: Settings, folder:
     """The commands as child processes, until the end of the block."""
     children: list[Child] = []
     try:
-        for command in commands:
-            children.append(consumer([*WALLETQ, command], settings, folder, command))  # noqa: PERF401 - a failure keeps the rest
+        for number, command in enumerate(commands):
+            of_its_own = _with_port(settings, number)
+            children.append(consumer([*WALLETQ, command], of_its_own, folder, command))
         yield children
     finally:
         await asyncio.gather(*(child.stop(CONSUMER_STOP_SECONDS) for child in children))
+
+
+def _with_port(settings: Settings, number: int) -> Settings:
+    """The settings of one of several processes on this machine: each has an HTTP port of its own, one after another."""
+    port = settings.http_port
+    return settings if port is None else settings.model_copy(update={"http_port": port + number})
 
 
 def consumer(command: Sequence[str], settings: Settings, folder: Path, name: str) -> Child:

@@ -6,9 +6,11 @@ has no effect.
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 import structlog
@@ -23,8 +25,12 @@ from schemas.settings import Settings
 from storage.database import AWAY as DATABASE_AWAY
 from storage.database import connect
 from storage.errors import ServerUnreachable, TopicMissing
+from storage.kafka import admin_client
 from storage.migrations import check_migrated
 from storage.sql import read_queries
+
+if TYPE_CHECKING:
+    from monitoring.monitor import Monitor
 
 log = structlog.get_logger(__name__)
 
@@ -41,42 +47,78 @@ AWAY = (ServerUnreachable, TopicMissing, KafkaError, *DATABASE_AWAY)
 SQL = read_queries("clock")
 
 
-async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
+async def run_clock(settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None) -> None:
     """Publish what has expired, every `clock_interval_seconds`, until `stop` is set.
 
     Outages are sat out, however long; only at the start the servers must answer.
+
+    Args:
+        monitor: is told what happens; None where nobody wants to know.
 
     Raises:
         ServerUnreachable: Kafka or the database does not answer at the start.
         NotMigrated, TopicMissing: the tables or the topic are not there.
     """
-    clock: Clock | None = await Clock.open(settings)
+    done = Done()
+    clock: Clock | None = await Clock.open(settings, done)
     log.info("clock_started", interval_seconds=settings.clock_interval_seconds)
-    while clock is not None and not stop.is_set():
-        try:
-            await _until_stopped(clock.run(), stop)
-            continue
-        except AWAY as error:
-            log.warning("clock_waits_for_a_server", error=str(error) or type(error).__name__)
-        finally:
-            await clock.close()
-        clock = await _until_stopped(_reopened(settings, stop), stop)
+    with _followed(monitor, settings, done):
+        while clock is not None and not stop.is_set():
+            try:
+                await _until_stopped(clock.run(), stop)
+                continue
+            except AWAY as error:
+                log.warning("clock_waits_for_a_server", error=str(error) or type(error).__name__)
+            finally:
+                await clock.close()
+            clock = await _until_stopped(_reopened(settings, stop, done), stop)
     log.info("clock_stopped")
+
+
+@dataclass
+class Done:
+    """What a clock has done since its start, whatever became of its connections."""
+
+    looks: int = 0
+    on_published: Callable[[Iterable[Event]], None] | None = None
+
+
+@contextmanager
+def _followed(monitor: "Monitor | None", settings: Settings, done: Done) -> Iterator[None]:
+    """Let the monitor follow what is done."""
+    if monitor is None:
+        yield
+        return
+    from monitoring.samples import ClockSample, End, Sample
+
+    async def ask_kafka() -> dict[tuple[str, int], End]:
+        async with admin_client(settings):
+            return {}
+
+    def count(events: Iterable[Event]) -> None:
+        for kind, number in Counter(event.type for event in events).items():
+            monitor.metrics.clock_events.labels(kind).inc(number)
+
+    done.on_published = count
+    interval = settings.clock_interval_seconds
+    with monitor.following(lambda: Sample(clock=ClockSample(done.looks, interval)), ask_kafka):
+        yield
 
 
 class Clock:
     """A clock with its connections."""
 
-    def __init__(self, settings: Settings, connection: asyncpg.Connection, publisher: Publisher) -> None:
+    def __init__(self, settings: Settings, connection: asyncpg.Connection, publisher: Publisher, done: Done) -> None:
         self._interval = settings.clock_interval_seconds
         # A wallet_cooled of a currency that has left the catalogue would be refused again and again.
         self._currencies = list(read_catalogue(settings.catalogue).currencies)
         self._connection = connection
         self._publisher = publisher
         self._published = Recently()
+        self._done = done
 
     @classmethod
-    async def open(cls, settings: Settings) -> "Clock":
+    async def open(cls, settings: Settings, done: Done | None = None) -> "Clock":
         """Connect, or raise as `run_clock` does."""
         connection = await connect(
             settings.need_database(),
@@ -86,7 +128,7 @@ class Clock:
         )
         try:
             await check_migrated(connection)
-            return cls(settings, connection, await Publisher(settings).__aenter__())
+            return cls(settings, connection, await Publisher(settings).__aenter__(), done or Done())
         except BaseException:
             connection.terminate()
             raise
@@ -118,11 +160,14 @@ class Clock:
         if due:
             await self._publisher.publish_many(due)
             self._published.add(due, now)
+            if self._done.on_published is not None:
+                self._done.on_published(due)
             log.info("clock_published", events=len(due), expired=len(expired), cooled=len(cooled))
+        self._done.looks += 1
         return bool(due) and max(len(expired), len(cooled)) >= PAGE
 
 
-async def _reopened(settings: Settings, stop: asyncio.Event) -> Clock:
+async def _reopened(settings: Settings, stop: asyncio.Event, done: Done) -> Clock:
     """A new clock, as soon as the servers are back."""
 
     async def pause(seconds: float) -> None:
@@ -135,7 +180,7 @@ async def _reopened(settings: Settings, stop: asyncio.Event) -> Clock:
         sleep=pause,
         reraise=True,
     )
-    return await retrying(Clock.open, settings)
+    return await retrying(Clock.open, settings, done)
 
 
 async def _until_stopped(work: Coroutine[object, object, Result], stop: asyncio.Event) -> Result | None:

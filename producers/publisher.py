@@ -5,7 +5,7 @@ async with Publisher(settings) as publisher:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -78,29 +78,35 @@ class Publisher:
         if self._producer is not None:
             await stop(self._producer)
 
-    async def publish(self, event: Event, *, traceparent: str | None = None) -> Place:
+    async def publish(
+        self, event: Event, *, traceparent: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Place:
         """Publish an event, and wait until every in-sync replica has it.
 
         Args:
             event: one of the models of `schemas.events`.
             traceparent: the W3C trace context, passed on as a header.
+            headers: further ones; no consumer of ours reads them.
 
         Raises:
             InvalidEvent: a consumer would refuse it. Nothing was sent.
             ServerUnreachable: no acknowledgement came. The event may be on the topic: publish the same one again,
                 a duplicate has no effect.
         """
-        return (await self.publish_many([event], traceparent=traceparent))[0]
+        return (await self.publish_many([event], traceparent=traceparent, headers=headers))[0]
 
-    async def publish_many(self, events: Iterable[Event], *, traceparent: str | None = None) -> list[Place]:
+    async def publish_many(
+        self, events: Iterable[Event], *, traceparent: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> list[Place]:
         """Publish events in batches, those of a currency in the order given, and wait for all of them.
 
         All are checked before the first is sent. Raises as `publish`.
         """
         records = [(event.currency.encode(), _encode(event)) for event in events]
-        headers = [("traceparent", _checked(traceparent).encode())] if traceparent else []
+        texts = ({"traceparent": _checked(traceparent)} if traceparent else {}) | dict(headers or {})
+        encoded = [(name, text.encode()) for name, text in texts.items()]
         async with self._explained(self._timeout_seconds) as deadline:
-            places = await self._send(records, headers, deadline)
+            places = await self._send(records, encoded, deadline)
         log.debug("events_published", topic=self.topic, events=len(places))
         return places
 

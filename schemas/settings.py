@@ -108,6 +108,16 @@ class Settings(BaseModel):
     clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5
     "Seconds between two looks of the clock at what has expired."
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    "auto: readable on a terminal, else JSON, an object on each line."
+    http_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    "Where a process tells of its health and its metrics; unset: nowhere."
+    http_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,255}$")] = "127.0.0.1"
+    "The address that it listens at; it asks nobody who they are."
+    traces_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")] | None = None
+    "Where traces go, by OTLP over HTTP: http://collector:4318, to which /v1/traces is added."
+    traces_file: Path | None = None
+    "A file to which traces are added, a span as JSON on each line."
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod

@@ -19,6 +19,9 @@ HEADER_OFFSET = "__walletq.errors.offset"
 HEADER_TIMESTAMP = "__walletq.errors.timestamp"
 HEADER_LENGTH = "__walletq.errors.value.length"
 HEADER_SHA256 = "__walletq.errors.value.sha256"
+HEADER_REPLAY_OF = "__walletq.replay.of"
+"On an event that was replayed from a dead letter: topic/partition/offset of the record that was refused."
+HEADER_REPLAY_BY = "__walletq.replay.by"
 MAX_KEPT_BYTES = 256 * 1024
 "A dead letter carries the record's value up to this size; beyond it, its length and SHA-256."
 

@@ -1,6 +1,8 @@
 """The allocator as a process: a member of the consumer group, with one owner for each partition it is given."""
 
 import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -25,6 +27,10 @@ from storage.kafka import client_options
 from storage.migrations import check_migrated
 from storage.topics import cluster_id, find_topics
 
+if TYPE_CHECKING:
+    from consumers.allocator.watching import Watch
+    from monitoring.monitor import Monitor
+
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 3.0
@@ -35,8 +41,11 @@ FETCH_BYTES = 1024 * 1024
 "Of one answer; a larger batch comes alone, whole (KIP-74)."
 
 
-async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
+async def run_allocator(settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None) -> None:
     """Assign wallets until `stop` is set, through outages of the servers.
+
+    Args:
+        monitor: is told what happens; None where nobody wants to know.
 
     Raises:
         SettingsError: a setting is wrong or missing.
@@ -56,6 +65,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
     orders = topic_names.orders
     await find_topics(settings, orders, topic_names.notifications, topic_names.dead_letters(orders))
     outbox = Outbox(client_options(settings), topic_names)
+    watch = _watching(monitor, topic_names)
     group = topic_names.allocator_group
     await preloading
     async with member(url, "walletq_allocator", group, settings.member_id) as id_lost:
@@ -67,7 +77,7 @@ async def run_allocator(settings: Settings, stop: asyncio.Event) -> None:
             ):
                 with attempt:
                     cluster = await cluster_id(settings)
-                    await _Membership(settings, topic_names, cluster, catalogue, outbox).run(stop, id_lost)
+                    await _Membership(settings, topic_names, cluster, catalogue, outbox, watch).run(stop, id_lost)
         finally:
             await outbox.close()
 
@@ -76,13 +86,20 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     """One consumer's life in the group. It ends at the stop, or with an error of the coordination."""
 
     def __init__(
-        self, settings: Settings, topic_names: Names, cluster: str, catalogue: Catalogue, outbox: Outbox
+        self,
+        settings: Settings,
+        topic_names: Names,
+        cluster: str,
+        catalogue: Catalogue,
+        outbox: Outbox,
+        watch: "Watch | None",
     ) -> None:
         self._settings = settings
         self._topic = topic_names.orders
         self._cluster = cluster
         self._catalogue = catalogue
-        self._outbox = outbox
+        self._outbox = outbox if watch is None else watch.watched(outbox)
+        self._watch = watch
         self._in_hand = InHand()
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -128,7 +145,8 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 starting.result()
                 listening = asyncio.create_task(self._listen())
                 ends.append(listening)
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                with self._watch.following(self._consumer, self._owners) if self._watch else nullcontext():
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             else:
                 starting.cancel()
             for end in ends:
@@ -165,6 +183,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._catalogue,
                 batch_records=self._settings.batch_records,
                 in_hand=self._in_hand,
+                on_applied=None if self._watch is None else self._watch.applied,
             )
             self._owners[tp] = owner
             self._tasks[tp] = asyncio.create_task(owner.run(), name=f"owner of {tp.topic}/{tp.partition}")
@@ -213,6 +232,14 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._consumer.commit(places)
             except (KafkaError, TimeoutError) as error:
                 log.debug("offsets_not_committed", error=type(error).__name__)
+
+
+def _watching(monitor: "Monitor | None", topic_names: Names) -> "Watch | None":
+    if monitor is None:
+        return None
+    from consumers.allocator.watching import Watch
+
+    return Watch(monitor, topic_names)
 
 
 def _tell(state: RetryCallState) -> None:

@@ -5,6 +5,8 @@ published while the one behind it is.
 """
 
 import asyncio
+from collections.abc import Callable
+from time import perf_counter_ns
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -16,7 +18,7 @@ from consumers.allocator.ports import Publisher, Source
 from consumers.allocator.publishing import Publishing
 from consumers.allocator.read_ahead import ReadAhead
 from consumers.allocator.reading import Reader
-from consumers.allocator.state import Batch, Entry, Reason, Refusal
+from consumers.allocator.state import Applied, Batch, Entry, Reason, Refusal
 from consumers.allocator.store import Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
@@ -46,19 +48,30 @@ class Owner:
         *,
         batch_records: int,
         in_hand: InHand,
+        on_applied: Callable[[Applied], None] | None = None,
     ) -> None:
+        """Args:
+        on_applied: is told of every batch, for metrics and traces.
+        """
         self._store = store
         self._source = source
         self._outbox = outbox
         self._catalogue = catalogue
         self._batch_records = batch_records
         self._in_hand = in_hand
+        self._on_applied = on_applied
         self._log = log.bind(topic=store.topic, partition=store.partition)
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
         "There may be something to do."
         self.next_offset: int | None = None
         "The owner's place: the first record that is not yet applied. None until it is taken."
+        self.step = "start"
+        "What it is doing, in a word."
+        self.error: str | None = None
+        "Why its last attempt came to nothing; None once it has come on."
+        self._publishing: Publishing | None = None
+        self._ahead: ReadAhead | None = None
         self._reader = Reader(catalogue, store.partition, 1)
         self._noted_offset = 0
         "The watermark in the partition's row."
@@ -88,6 +101,16 @@ class Owner:
         self._stopping.set()
         self._woken.set()
 
+    @property
+    def published_offset(self) -> int:
+        """Below it every notification and dead letter is acknowledged."""
+        return self._noted_offset if self._publishing is None else self._publishing.published_offset
+
+    @property
+    def holding(self) -> int:
+        """How many records are fetched and not applied."""
+        return 0 if self._ahead is None else self._ahead.holding
+
     async def _own(self) -> None:
         """Process the partition from its place on, until stopped or until the place is lost.
 
@@ -97,14 +120,19 @@ class Owner:
         taken = await self._take_place()
         try:
             async with Publishing(self._outbox, self._store.partition, taken) as publishing:
+                self._publishing = publishing
                 await self._process_until_stopped(publishing)
         except RETRIED as error:
             if self.next_offset == taken:
                 raise
-            self._log.warning("place_lost", error=_name(error))
+            self.error = _name(error)
+            self._log.warning("place_lost", error=self.error)
+        finally:
+            self._publishing = self._ahead = None
 
     async def _take_place(self) -> int:
         """Read the place, check that it is one in this log, and publish again what may not be published."""
+        self.step = "take_place"
         description = await self._source.describe()
         place = await self._store.take_place(description.partition_count, description.cluster_id)
         await self._check(place, description)
@@ -112,6 +140,7 @@ class Owner:
         self._noted_offset = place.published_offset
         self.next_offset = place.next_offset
         if place.published_offset < place.next_offset:
+            self.step = "publish_again"
             # Whoever owned the partition before may have committed and then not lived to publish.
             unpublished = [item async for item in self._store.unpublished(place.published_offset, place.next_offset)]
             await self._outbox.publish(self._store.partition, unpublished)
@@ -138,13 +167,16 @@ class Owner:
         async with ReadAhead(
             self._source, self._reader, self._in_hand, batch_records=self._batch_records, on_change=self._woken.set
         ) as ahead:
+            self._ahead = ahead
             while not self._stopping.is_set():
+                self.step = "wait"
                 self._woken.clear()  # before the look: what comes from here on wakes it again
                 publishing.check()
                 if entries := ahead.take():
                     await self._process(self._batch(entries), publishing)
                     ahead.give_back(len(entries))
                 elif self._noted_offset == self.next_offset:
+                    self.error = None
                     await self._woken.wait()
                 elif not await first_of(self._woken, IDLE_SECONDS):
                     await self._note(publishing.published_offset)
@@ -163,14 +195,24 @@ class Owner:
     async def _process(self, batch: Batch, publishing: Publishing) -> None:
         published_offset = publishing.published_offset
         try:
+            began = self._begin("gather")
             state = await self._store.gather(batch)
+            gathered = self._begin("decide")
             changes = decide(state, batch.entries, self._catalogue, *self._names)
+            decided = self._begin("apply")
             dead_letters = await self._store.apply(batch, changes, published_offset)
+            applied = self._begin("publish")
         except REFUSED as error:
             await self._halve(batch, error, publishing)
             return
         self.next_offset = batch.end
         self._noted_offset = published_offset
+        self.error = None
+        if dead_letters:
+            first = dead_letters[0]  # its message stays out: it may repeat what a customer wrote
+            self._log.warning("dead_letters", records=len(dead_letters), first_offset=first.offset, reason=first.reason)
+        if self._on_applied is not None:
+            self._on_applied(Applied(batch, changes, began, gathered, decided, applied))
         await publishing.add(batch.end, [*changes.notifications, *dead_letters])
 
     async def _halve(self, batch: Batch, error: BaseException, publishing: Publishing) -> None:
@@ -193,6 +235,10 @@ class Owner:
             await self._store.note_published(published_offset)
             self._noted_offset = published_offset
 
+    def _begin(self, step: str) -> int:
+        self.step = step
+        return perf_counter_ns()
+
     @property
     def _names(self) -> tuple[str, int]:
         return self._store.topic, self._store.partition
@@ -201,8 +247,8 @@ class Owner:
         await first_of(self._stopping, seconds)
 
     def _tell(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._log.warning("place_lost", attempt=state.attempt_number, error=_name(error))
+        self.error = _name(state.outcome.exception() if state.outcome else None)
+        self._log.warning("place_lost", attempt=state.attempt_number, error=self.error)
 
 
 def _name(error: BaseException | None) -> str:

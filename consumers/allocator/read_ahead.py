@@ -34,7 +34,7 @@ class ReadAhead:
         self._in_hand = in_hand
         self._batch_records = batch_records
         self._on_change = on_change
-        self._holding = 0
+        self.holding = 0
         "How many of the records in hand are its own."
         self._entries: list[Entry] = []
 
@@ -48,7 +48,7 @@ class ReadAhead:
     ) -> None:
         self._reading.cancel()
         await asyncio.wait({self._reading})
-        self.give_back(self._holding)
+        self.give_back(self.holding)
 
     def take(self) -> list[Entry]:
         """The next batch: what has come, up to the records and the bytes of one; one record at least, however large.
@@ -66,7 +66,7 @@ class ReadAhead:
 
     def give_back(self, records: int) -> None:
         """So many of what was taken are applied."""
-        self._holding -= records
+        self.holding -= records
         self._in_hand.give_back(records)
 
     async def _read_on(self) -> None:
@@ -76,12 +76,12 @@ class ReadAhead:
             if records := list(await self._source.fetch(1, FETCH_SECONDS)):
                 if (more := self._room() - 1) > 0:
                     records += await self._source.fetch(more, 0)
-                self._holding += len(records)
+                self.holding += len(records)
                 self._in_hand.take(len(records))
                 await self._read(records)
 
     def _room(self) -> int:
-        return min(self._in_hand.room(self._holding), AHEAD * self._batch_records - self._holding)
+        return min(self._in_hand.room(self.holding), AHEAD * self._batch_records - self.holding)
 
     async def _read(self, records: Sequence[Record]) -> None:
         """Records can be made to be slow to read, and other partitions are in the middle of transactions meanwhile:

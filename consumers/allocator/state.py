@@ -224,3 +224,14 @@ class Step(NamedTuple):
     "Those of the changes, as they are kept."
     catalogue: Catalogue | None
     "The one that decided, where the one before it is another."
+
+
+class Applied(NamedTuple):
+    """A batch that is applied, and how long its steps took: moments of time.perf_counter_ns."""
+
+    batch: Batch
+    changes: Changes
+    began_ns: int
+    gathered_ns: int
+    decided_ns: int
+    applied_ns: int

@@ -27,6 +27,7 @@ class Claim:
 
     notification_id: UUID
     lease_holder: UUID
+    order_id: str
     interrupted: bool
     "An attempt was under way when its mailer died: nobody knows whether its mail was sent."
 
@@ -105,7 +106,9 @@ class Deliveries:
             if not rows:
                 return []
             known = [dict(row) for row in rows]
-            claims = [Claim(one["notification_id"], lease_holder, one.pop("interrupted")) for one in known]
+            claims = [
+                Claim(one["notification_id"], lease_holder, one["order_id"], one.pop("interrupted")) for one in known
+            ]
             dossiers = await self._ranked(connection, [Dossier(**one) for one in known])
         return list(zip(claims, dossiers, strict=True))
 

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import uuid4
 
 import structlog
@@ -113,6 +113,18 @@ class Task:
         return self.dossier.read_at + timedelta(seconds=time.monotonic() - self.read_at)
 
 
+class Watch(Protocol):
+    """Is told what a dispatcher does."""
+
+    def attempted(self, dossier: Dossier, verdict: Verdict, claimed_at: float, began_at: float) -> None:
+        """An attempt that began then has just ended. Monotonic seconds."""
+        ...
+
+    def settled(self, batch: Sequence[Settled]) -> None:
+        """These outcomes are written."""
+        ...
+
+
 class Dispatcher:
     """Sends what is due."""
 
@@ -124,6 +136,7 @@ class Dispatcher:
         compose: Composer,
         terms: Terms,
         on_dead_letter: Callable[[], None],
+        watch: Watch | None = None,
     ) -> None:
         """Wire it; nothing happens yet."""
         self._deliveries = deliveries
@@ -132,16 +145,45 @@ class Dispatcher:
         self._compose = compose
         self._terms = terms
         self._on_dead_letter = on_dead_letter
+        self._watch = watch
         self._limits = Limits(terms.per_second, terms.per_domain)
         self._stopping = asyncio.Event()
         self._waiting: asyncio.Queue[Task] = asyncio.Queue()
         self._settled: asyncio.Queue[Settled] = asyncio.Queue()
         self._in_flight = 0
+        self._turns = 0
+        self._silent_since: float | None = None
+        "Since the first of the attempts that met silence, after the last that was answered (monotonic)."
+        self._silent_at = 0.0
+        "When the last of them began."
         self._wants_room = False
         "There may be more that is due than there was room for."
         self._look_at = 0.0
         "When the database is asked again what is due next (monotonic); none of ours is due before."
         self.wake = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are claimed."""
+        return self._in_flight
+
+    @property
+    def lease_seconds(self) -> float:
+        """Within which the outcome of each of them is known."""
+        return self._terms.lease_seconds
+
+    @property
+    def turns(self) -> int:
+        """Grows with each look at what is due, and with each outcome that is written."""
+        return self._turns
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """For how long every attempt has met silence; None where the last was answered, or is long ago."""
+        now = time.monotonic()
+        if self._silent_since is None or now - self._silent_at > self._terms.backoff.ceiling + LONGEST_SEND_SECONDS:
+            return None
+        return now - self._silent_since
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`; then finish what is in flight, within `stop_seconds`."""
@@ -163,6 +205,8 @@ class Dispatcher:
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
+        if room > 0 or not self._in_flight:
+            self._turns += 1
         self._wants_room = room <= 0
         if self._wants_room:
             return LOOK_SECONDS if self._gate.is_open or self._in_flight else max(0.01, self._gate.probe_in)
@@ -244,6 +288,8 @@ class Dispatcher:
         except ValueError as error:
             return Ending("failed", f"the mail cannot be addressed: {type(error).__name__}", counted=True)
         self._report(verdict, began_at)
+        if self._watch is not None:
+            self._watch.attempted(task.dossier, verdict, task.claimed_at, began_at)
         assert task.dossier.expires_at is not None
         return after_sending(
             verdict,
@@ -256,6 +302,11 @@ class Dispatcher:
         )
 
     def _report(self, verdict: Verdict, began_at: float) -> None:
+        if verdict.is_answered:
+            self._silent_since = None
+        else:
+            self._silent_since = began_at if self._silent_since is None else self._silent_since
+            self._silent_at = began_at
         if verdict.kind is Kind.SERVER_REFUSES:
             if (pause := self._gate.refused(began_at)) is not None:
                 log.error("mail_server_refuses_us", answer=verdict.text, pause_seconds=pause)
@@ -274,6 +325,9 @@ class Dispatcher:
                 batch.append(self._settled.get_nowait())
             held = await patiently(partial(self._deliveries.settle, batch), what="settling", stop=never)
             self._in_flight -= len(batch)
+            self._turns += 1
+            if self._watch is not None:
+                self._watch.settled(batch)
             if delays := [one.ending.delay for one in batch if one.ending.state == "due"]:
                 self._look_at = min(self._look_at, time.monotonic() + min(delays))
             if self._wants_room or delays:
@@ -305,6 +359,7 @@ def _log(one: Settled, *, lease_held: bool) -> None:
         report = log.debug  # nothing about this mail: the server refuses us, or a limit is reached
     report(
         "mail_" + ending.state,
+        order_id=one.claim.order_id,
         notification_id=str(one.claim.notification_id),
         outcome=ending.outcome,
         delay=ending.delay,

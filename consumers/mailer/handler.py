@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -46,6 +47,10 @@ from storage.errors import ServerUnreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
 from storage.migrations import check_migrated
 
+if TYPE_CHECKING:
+    from consumers.mailer.watching import Watch
+    from monitoring.monitor import Monitor
+
 log = structlog.get_logger(__name__)
 
 POOL_SIZE = 6
@@ -55,12 +60,15 @@ START_SECONDS = 15.0
 CONSUMER_ENDS = (MembershipLost, ServerUnreachable)
 
 
-async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | None = None) -> None:
+async def run_mailer(
+    settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None, *, terms: Terms | None = None
+) -> None:
     """Consume notifications and send their mails until `stop`.
 
     Args:
         settings: where the servers are, and how the mails are.
         stop: set it, and the mailer finishes what is in flight and leaves its group.
+        monitor: is told what happens; None where nobody wants to know.
         terms: the limits by which it works, if not those of the settings.
 
     Raises:
@@ -71,7 +79,9 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         LogDoesNotFit: the log and the database are not of the same history.
     """
     topic = names(settings).notifications
-    connections = Connections(read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile))
+    watch = _watching(monitor, topic)
+    server, tls = read_mail_server(settings.need_smtp()), trusting(settings.smtp_tls_cafile)
+    connections = Connections(server, tls, None if watch is None else watch.phase)
     catalogue = read_catalogue(settings.catalogue)
     letters = composer(settings, catalogue)
     async with (
@@ -82,13 +92,15 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         await read_topic(settings, Names.dead_letters(topic))
         deliveries = Deliveries(pool, topic)
         publisher = DeadLetterPublisher(deliveries, topic, lambda: _producer(settings))
+        gate = Gate(time.monotonic)
         dispatcher = Dispatcher(
             deliveries,
             connections,
-            Gate(time.monotonic),
+            gate,
             letters,
             terms or Terms.of(settings),
             on_dead_letter=publisher.wake.set,
+            watch=watch,
         )
 
         def on_changes(changes: Changes) -> None:
@@ -96,10 +108,14 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
                 dispatcher.wake.set()
             if changes.dead_letters:
                 publisher.wake.set()
+            if watch is not None:
+                watch.taken(changes)
 
         async def consume() -> None:
             async with _consumer(settings) as consumer:
-                await Intake(consumer, deliveries, found, on_changes).run(stop)
+                intake = Intake(consumer, deliveries, found, on_changes)
+                with watch.following(consumer, intake, dispatcher, gate) if watch else nullcontext():
+                    await intake.run(stop)
 
         queues = None
         if settings.mail_queued:
@@ -122,6 +138,14 @@ async def run_mailer(settings: Settings, stop: asyncio.Event, *, terms: Terms | 
         finally:
             await connections.close()
     log.info("mailer_stopped")
+
+
+def _watching(monitor: "Monitor | None", topic: str) -> "Watch | None":
+    if monitor is None:
+        return None
+    from consumers.mailer.watching import Watch
+
+    return Watch(monitor, topic)
 
 
 def composer(settings: Settings, catalogue: Catalogue) -> Composer:

@@ -47,6 +47,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._on_changes = on_changes
         self._places: dict[int, int] = {}
         self._unplaced: set[int] = set()
+        self.taking = 0
+        "Notifications that are fetched and not written."
+        self.error: str | None = None
+        "Why the last turn came to nothing; None once one has come to its end."
         self._committed: dict[int, int] = {}
         self._commit_at = 0.0
         self._misfit_since: float | None = None
@@ -72,6 +76,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing is fetched before the database has said from where."""
         self._lose_places(partition.partition for partition in assigned)
 
+    @property
+    def places(self) -> dict[int, int | None]:
+        """Where each of its partitions goes on; None where that is not known yet."""
+        return dict.fromkeys(self._unplaced) | self._places
+
     async def _turn(self) -> None:
         """One look at the topic. Whatever goes wrong, the places are read again: a commit may have lost its reply."""
         try:
@@ -79,14 +88,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._find_places()
             fetched = await self._fetch()
             if notices := self._read(fetched):
+                self.taking = len(notices)
                 await self._take(notices)
+            self.error = None
             await self._commit_for_lag_tools()
         except Fenced as fenced:
             log.info("fenced", topic=fenced.topic, partition=fenced.partition, expected_offset=fenced.expected_offset)
             self._lose_places(list(self._places))
-        except SERVER_AWAY:
+        except SERVER_AWAY as error:
+            self.error = type(error).__name__
             self._lose_places(list(self._places))
             raise
+        finally:
+            self.taking = 0
 
     async def _fetch(self) -> Mapping[TopicPartition, list[Any]]:
         try:

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,9 @@ CLOSE_AFTER_SECONDS = 30.0
 MOST_MAILS = 100
 OLDEST_SECONDS = 300.0
 "A connection that has carried so many mails, or is so old, is replaced, before the server or a balancer ends it."
+
+OnPhase = Callable[[Phase, float], None]
+"Is told of a phase that is over, and how many seconds it took."
 
 _SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 
@@ -68,9 +72,10 @@ def _is_loopback(host: str) -> bool:
 class Connections:
     """The connections of one mailer: the one that was used last is used first, so that the others grow idle."""
 
-    def __init__(self, server: MailServer, tls: ssl.SSLContext) -> None:
+    def __init__(self, server: MailServer, tls: ssl.SSLContext, on_phase: OnPhase | None = None) -> None:
         self._server = server
         self._tls = tls
+        self._on_phase = on_phase
         self._idle: list[Session] = []
 
     async def send(self, message: Message, seconds: float, answer_seconds: float | None = None) -> Verdict:
@@ -115,15 +120,18 @@ class Connections:
             if not session.is_worn:
                 return session
             await session.quit()
-        return Session(self._server, self._tls)
+        return Session(self._server, self._tls, self._on_phase)
 
 
 class Session:
     """One connection. `send` opens it where it is not open."""
 
-    def __init__(self, server: MailServer, tls: ssl.SSLContext) -> None:
+    def __init__(self, server: MailServer, tls: ssl.SSLContext, on_phase: OnPhase | None = None) -> None:
         self._server = server
         self._tls = tls
+        self._on_phase = on_phase
+        self._phase_began_at: float | None = None
+        "None between two dialogues."
         self._dialogue: Dialogue | None = None
         self._takes_smtputf8 = False
         self._phase = Phase.CONNECT
@@ -165,6 +173,7 @@ class Session:
             problem = Reply(error.code, error.message)
         except (SMTPException, OSError) as error:
             problem = read_loss(self._phase, error)
+        self._leave()
         verdict = classify(self._phase, problem)
         # After anything but a plain answer nobody knows what the server says next.
         if problem is not None and not (isinstance(problem, (Reply, Unsupported)) and _goes_on(problem)):
@@ -206,7 +215,7 @@ class Session:
             _Ended: the server wants no more of it, which is what servers do with idle or much-used connections: it
                 says nothing about the message, nor about what it would say to us on a new one.
         """
-        self._phase = Phase.MAIL
+        self._enter(Phase.MAIL)
         try:
             if self._in_transaction or self.idle_seconds > CHECK_AFTER_SECONDS:
                 code, _ = await dialogue.ask(b"RSET")
@@ -252,19 +261,19 @@ class Session:
 
     async def _greet(self, client: SMTP) -> None:
         server = self._server
-        self._phase = Phase.CONNECT
+        self._enter(Phase.CONNECT)
         await client.connect()
-        self._phase = Phase.EHLO
+        self._enter(Phase.EHLO)
         await client.ehlo(hostname=_our_name(client))
         if server.starttls:
-            self._phase = Phase.STARTTLS
+            self._enter(Phase.STARTTLS)
             if not client.supports_extension("starttls"):
                 raise _Refused(Insecure("the server does not offer STARTTLS"))
             await client.starttls()
-            self._phase = Phase.EHLO
+            self._enter(Phase.EHLO)
             await client.ehlo(hostname=_our_name(client))
         if server.user is not None:
-            self._phase = Phase.AUTH
+            self._enter(Phase.AUTH)
             if not client.supported_auth_methods:
                 raise _Refused(Reply(504, "the server offers no authentication that walletq knows"))
             await client.login(server.user, server.password or "")
@@ -272,7 +281,7 @@ class Session:
     async def _announce(self, dialogue: Dialogue, message: Message) -> None:
         """Sender and recipient, until the server waits for the message."""
         if message.needs_smtputf8 and not self._takes_smtputf8:
-            self._phase = Phase.RCPT  # it is this recipient that the server cannot take
+            self._enter(Phase.RCPT)  # it is this recipient that the server cannot take
             raise _Refused(Unsupported("SMTPUTF8"))
         option = b" SMTPUTF8" if message.needs_smtputf8 else b""
         commands = (
@@ -284,7 +293,7 @@ class Session:
         if dialogue.can_pipeline:
             dialogue.say(b"".join(command for _, command, _ in commands), replies=len(commands))
         for phase, command, wanted in commands:
-            self._phase = phase
+            self._enter(phase)
             if not dialogue.can_pipeline:
                 dialogue.say(command)
             try:
@@ -295,8 +304,20 @@ class Session:
 
     def _hand_over(self, dialogue: Dialogue, message: Message) -> None:
         dialogue.say(_stuffed(message.content))  # raises where the connection is gone already
-        self._phase = Phase.FINAL_DOT
+        self._enter(Phase.FINAL_DOT)
         self._mails += 1
+
+    def _enter(self, phase: Phase) -> None:
+        if phase is not self._phase or self._phase_began_at is None:
+            self._leave()
+            self._phase = phase
+            self._phase_began_at = time.monotonic()
+
+    def _leave(self) -> None:
+        """The phase is over."""
+        began_at, self._phase_began_at = self._phase_began_at, None
+        if self._on_phase is not None and began_at is not None:
+            self._on_phase(self._phase, time.monotonic() - began_at)
 
     @staticmethod
     def _expect(reply: tuple[int, str], *wanted: int) -> None:

@@ -69,6 +69,8 @@ class Verdict:
     text: str
     phase: Phase
     "How far it came."
+    is_answered: bool = True
+    "False: the connection came to nothing, or silence met it."
 
 
 # RFC 4954: the server wants us to authenticate, in whatever phase it says so.
@@ -82,7 +84,8 @@ def classify(phase: Phase, problem: Problem | None) -> Verdict:
     """The verdict on an attempt that came as far as `phase`; None is success."""
     if problem is None:
         return Verdict(Kind.SENT, "sent", phase)
-    return Verdict(_kind(phase, problem), f"{phase.name}: {_describe(phase, problem)}", phase)
+    text = f"{phase.name}: {_describe(phase, problem)}"
+    return Verdict(_kind(phase, problem), text, phase, is_answered=not isinstance(problem, NoAnswer))
 
 
 def _kind(phase: Phase, problem: Problem) -> Kind:

@@ -1,4 +1,4 @@
-"""What looks and changes nothing: status, verify."""
+"""What looks and changes nothing: status, why, verify."""
 
 from typing import Annotated
 
@@ -22,10 +22,30 @@ def status(
     A pool without a free wallet is EMERGENCY; with no more than the catalogue's critical_free, CRITICAL.
     """
     from operations.process import run, settings_for_command
-    from operations.status import show_status
+    from operations.status.command import show_status
 
     settings = settings_for_command()
     raise typer.Exit(run(settings, show_status(settings, watch=interval if watch else None, as_json=as_json)))
+
+
+@app.command(epilog="Example: walletq why ord-7f3c")
+def why(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")],
+    currency: Annotated[
+        str | None,
+        typer.Option("--currency", "-c", metavar="C", help="Where several currencies have an order with this id."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell an order's story.
+
+    What happened to it and when, where it stands in the queue, which wallet it got, and what became of its mails.
+    """
+    from operations.process import run, settings_for_command
+    from operations.why.command import why as run_why
+
+    settings = settings_for_command()
+    raise typer.Exit(run(settings, run_why(settings, order_id, currency, as_json=as_json)))
 
 
 @app.command(epilog="Example: walletq verify --wait 30")

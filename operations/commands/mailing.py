@@ -1,12 +1,11 @@
 """The mailer's deliveries: list, show, retry, hold."""
 
-import re
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from operations.commands.options import DeliveryState, Json, operator
+from operations.commands.options import DeliveryState, Json, operator, read_duration
 
 if TYPE_CHECKING:
     from operations.deliveries import Change, Wanted
@@ -14,17 +13,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 deliveries = typer.Typer(name="deliveries", help="The mails, and what became of them.", no_args_is_help=True)
 app.add_typer(deliveries)
-
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-def read_duration(text: str) -> float:
-    """Seconds of a duration such as 90s, 15m, 2h or 7d."""
-    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if found is None:
-        raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d")
-    return float(int(found[1]) * _SECONDS[found[2]])
-
 
 Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID...", help="The notifications' ids.", show_default=False)]
 State = Annotated[DeliveryState | None, typer.Option("--state", "-s", help="Only those in this state.")]

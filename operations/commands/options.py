@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -23,6 +24,8 @@ Actor = Annotated[
     str | None,
     typer.Option("--actor", metavar="WHO", help="Who does it; operator:LOGIN where it is left out."),
 ]
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Target(StrEnum):
@@ -54,6 +57,14 @@ class DeliveryState(StrEnum):
     superseded = "superseded"
     expired = "expired"
     held = "held"
+
+
+def read_duration(text: str) -> float:
+    """Seconds of a duration such as 90s, 15m, 2h or 7d."""
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if found is None:
+        raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d")
+    return float(int(found[1]) * _SECONDS[found[2]])
 
 
 def operator() -> str:

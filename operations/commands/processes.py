@@ -36,7 +36,7 @@ def up(
     from schemas.settings import read_settings
 
     settings = read_settings(connection_file=False)
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     raise typer.Exit(asyncio.run(run_up(settings, ROOT, servers_only=servers_only, report=_report)))
 
 
@@ -50,7 +50,7 @@ def allocate() -> None:
     from operations.process import run_process
     from schemas.settings import read_settings
 
-    raise typer.Exit(run_process(read_settings(), run_allocator))
+    raise typer.Exit(run_process(read_settings(), "allocate", run_allocator))
 
 
 @app.command(epilog="Example: WALLETQ_SMTP_URL=smtp://user:password@mail.example.com:587 walletq mail")
@@ -63,7 +63,7 @@ def mail() -> None:
     from operations.process import run_process
     from schemas.settings import read_settings
 
-    raise typer.Exit(run_process(read_settings(), run_mailer))
+    raise typer.Exit(run_process(read_settings(), "mail", run_mailer))
 
 
 @app.command(epilog="Example: WALLETQ_CLOCK_INTERVAL_SECONDS=1 walletq clock")
@@ -77,7 +77,7 @@ def clock() -> None:
     from producers.clock import run_clock
     from schemas.settings import read_settings
 
-    raise typer.Exit(run_process(read_settings(), run_clock))
+    raise typer.Exit(run_process(read_settings(), "clock", run_clock))
 
 
 def _report(line: str) -> None:

@@ -58,3 +58,41 @@ SELECT topic, reason, count(*) AS records FROM dead_letters GROUP BY topic, reas
 
 -- now: the database's time, by which ages are told
 SELECT now();
+
+-- pool_paces: what each pool of the topic $1 did lately, which is in the last $2 seconds, but no more than in the last $3
+-- assignments of its partition: how many wallets it gave, to how many orders that had waited, how long these had, and how
+-- many wallets came back
+WITH recent AS MATERIALIZED (
+    SELECT p.partition, greatest(now() - make_interval(secs => $2), min(last.assigned_at)) AS since
+    FROM partitions p
+    CROSS JOIN LATERAL (
+        SELECT a.assigned_at FROM assignments a
+        WHERE a.partition = p.partition ORDER BY a.assigned_offset DESC LIMIT $3
+    ) last
+    WHERE p.topic = $1
+    GROUP BY p.partition
+), given AS (
+    SELECT a.currency, a.network, recent.since, count(*) AS assigned, count(*) FILTER (WHERE a.waited) AS waited,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM a.assigned_at - o.pending_at))
+               FILTER (WHERE a.waited) AS wait_p50_seconds,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM a.assigned_at - o.pending_at))
+               FILTER (WHERE a.waited) AS wait_p95_seconds
+    FROM recent
+    CROSS JOIN LATERAL (
+        SELECT * FROM assignments a
+        WHERE a.partition = recent.partition ORDER BY a.assigned_offset DESC LIMIT $3
+    ) a
+    JOIN orders o ON o.currency = a.currency AND o.order_id = a.order_id
+    WHERE a.assigned_at >= recent.since
+    GROUP BY a.currency, a.network, recent.since
+), back AS (
+    SELECT a.currency, a.network, recent.since, count(*) AS released
+    FROM recent
+    -- + 0: by the time alone, else all of the partition's assignments would be read.
+    JOIN assignments a ON a.partition + 0 = recent.partition AND a.released_at >= recent.since
+    GROUP BY a.currency, a.network, recent.since
+)
+SELECT currency, network, extract(epoch FROM now() - since)::float8 AS seconds,
+       coalesce(assigned, 0) AS assigned, coalesce(waited, 0) AS waited, coalesce(released, 0) AS released,
+       wait_p50_seconds, wait_p95_seconds
+FROM given FULL JOIN back USING (currency, network, since);

@@ -15,6 +15,7 @@ from schemas.topics import names
 from tests.faults.world import COOLING, World
 from tests.reference import Model, Record, assignment_id
 from tests.reference.agreement import Facts, disagreement, facts_of_model
+from tests.reference.catalogue import Catalogue, catalogue_of
 from tests.servers.facts import facts_of_database
 from tests.servers.mail_server import Accepted
 from tests.servers.wait import until
@@ -30,6 +31,7 @@ FROM assignments a
 JOIN orders o USING (currency, order_id)
 LEFT JOIN deliveries d ON d.notification_id = a.assignment_id
 """
+CATALOGUES = "SELECT partition, from_offset, content FROM catalogues WHERE topic = $1 ORDER BY from_offset"
 MAILS_LEFT = "SELECT count(*) FROM deliveries WHERE state IN ('due', 'sending')"
 
 
@@ -50,8 +52,17 @@ class Tally:
 class Judge:
     """Goes on where its last judgement ended: the model takes every record once."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *others: Catalogue) -> None:
+        """It has seen nothing yet.
+
+        Args:
+            world: what is judged.
+            others: the catalogues that processes have been given besides the world's own.
+        """
+        self.catalogues: dict[int, list[tuple[int, Catalogue]]] = {}
+        "By partition: from which offset on which catalogue decided, as the database has it."
         self._world = world
+        self._given = (COOLING, *others)
         self._orders = names(world.direct).orders
         self._notifications = names(world.direct).notifications
         self._model = Model(catalogue=COOLING, topic=self._orders)
@@ -88,6 +99,7 @@ class Judge:
         assert await until_drained(world.direct, seconds), "something is left to apply, to publish or to take in"
         await until(self._mails_settled, seconds, "every delivery to end")
         tally = Tally(findings=[f.as_text() for f in await check(world.direct, drained=True) if f.result == "violated"])
+        tally.findings += await self._read_catalogues()
         await self._read_topics()
         found = await facts_of_database(world.ask, self._orders)
         deliveries = await world.ask(DELIVERIES)
@@ -102,6 +114,18 @@ class Judge:
     async def _mails_settled(self) -> bool:
         return bool((await self._world.ask(MAILS_LEFT))[0][0] == 0)
 
+    async def _read_catalogues(self) -> list[str]:
+        """As for a replay, which catalogue decided is an input; but it must be one that somebody was given."""
+        self.catalogues = defaultdict(list)
+        for row in await self._world.ask(CATALOGUES, self._orders):
+            self.catalogues[row["partition"]].append((row["from_offset"], catalogue_of(row["content"])))
+        return [
+            f"partition {partition} records from {since} on a catalogue that nobody was given"
+            for partition, recorded in self.catalogues.items()
+            for since, catalogue in recorded
+            if catalogue not in self._given
+        ]
+
     async def _read_topics(self) -> None:
         async with open_log(self._world.direct) as log:
             for topic, places in self._read.items():
@@ -115,10 +139,15 @@ class Judge:
     def _take(self, topic: str, record: Any) -> None:
         if topic == self._orders:
             self._log[record.partition, record.offset] = crc32(record.value or b"")
+            self._model.catalogue = self._catalogue_at(record.partition, record.offset)
             self._model.take(Record(record.partition, record.offset, record.timestamp, record.key, record.value))
         else:
             self.notifications += 1
             self._notified[orjson.loads(record.value)["notification_id"]].add((record.key, record.value))
+
+    def _catalogue_at(self, partition: int, offset: int) -> Catalogue:
+        recorded = [catalogue for since, catalogue in self.catalogues[partition] if since <= offset]
+        return recorded[-1] if recorded else COOLING
 
     def _compare(self, found: Facts, deliveries: Rows) -> list[str]:
         model = self._model

@@ -143,6 +143,7 @@ async def open_world(
     mailers: tuple[str | None, ...] = ("mailer-1", "mailer-2"),
     disk: Disk | None = None,
     lease_seconds: float = LEASE_SECONDS,
+    session_ms: int = SESSION_MS,
 ) -> AsyncIterator[World]:
     """A world at work: all processes run, and have work.
 
@@ -155,6 +156,7 @@ async def open_world(
         mailers: likewise.
         disk: the one that the database is on, where it can be filled.
         lease_seconds: of the mailers.
+        session_ms: after so long without a heartbeat the group gives a member's partitions away.
     """
     if servers.kafka_proxied is None:
         pytest.skip("this Kafka has no listener behind a proxy")
@@ -172,7 +174,7 @@ async def open_world(
                 "kafka_bootstrap_servers": kafka.address,
                 "database_url": SecretStr(urlunsplit(database._replace(netloc=netloc))),
                 "smtp_url": SecretStr(f"smtp://{smtp.address}"),
-                "session_timeout_ms": SESSION_MS,
+                "session_timeout_ms": session_ms,
                 "mail_lease_seconds": lease_seconds,
                 "clock_interval_seconds": 0.5,
             }

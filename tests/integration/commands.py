@@ -34,6 +34,8 @@ class CommandLine:
 
     settings: Settings
     folder: Path
+    out: int = asyncio.subprocess.PIPE
+    "Where commands that are started print to."
 
     async def run(self, *arguments: str, given: str = "", **variables: str) -> Ended:
         """Run a command to its end, which must come within a minute."""
@@ -55,7 +57,7 @@ class CommandLine:
             cwd=self.folder,
             env=inherited | environment(self.settings) | variables,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=self.out,
             stderr=asyncio.subprocess.PIPE,
         )
         try:

@@ -55,7 +55,7 @@ async def test_no_line_names_a_person_whatever_becomes_of_the_mails(world: World
             assert await mailer.wait() == 0
             log = mailer.log
     for event in EVENTS:
-        assert f"event={event}" in log
+        assert f'"event": "{event}"' in log
     for person in PEOPLE:
         for word in person.split("@"):
             assert word not in log

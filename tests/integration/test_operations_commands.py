@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +15,7 @@ from schemas.examples import EXAMPLES
 from schemas.settings import CONNECTION_FILE, Settings
 from tests.integration.commands import CommandLine, Ended
 from tests.integration.test_producers_publisher import records
+from tests.servers.wait import until
 
 TRON = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 PENDING = EXAMPLES["order_status_changed"][0]
@@ -35,6 +38,9 @@ NEEDS_SERVERS = [
     ["deliveries", "show", NO_DELIVERY],
     ["deliveries", "retry", NO_DELIVERY],
     ["deliveries", "hold", "--currency", "USDT"],
+    ["dead-letters", "list"],
+    ["dead-letters", "replay", "3/17"],
+    ["why", "ord-1"],
     ["status"],
     ["verify"],
     ["replay"],
@@ -108,6 +114,12 @@ async def test_missing_setting_says_what_to_do(alone: CommandLine) -> None:
         ["deliveries", "retry"],
         ["deliveries", "retry", NO_DELIVERY, "--state", "failed"],
         ["deliveries", "hold", "--limit", "5"],
+        ["dead-letters", "list", "--state", "lost"],
+        ["dead-letters", "show", "17"],
+        ["dead-letters", "show", "3/17", "--raw", "--json"],
+        ["dead-letters", "replay", "--yes"],
+        ["dead-letters", "replay", "--currency", "USDT"],
+        ["dead-letters", "replay", "3/17", "--set", "network"],
     ],
     ids=" ".join,
 )
@@ -296,6 +308,27 @@ async def test_status_can_be_watched(walletq: CommandLine) -> None:
             assert json.loads(await process.stdout.readline())["pools"]
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
+
+
+async def test_the_view_for_a_terminal_ends_well_and_gives_the_terminal_back(walletq: CommandLine) -> None:
+    main, terminal = os.openpty()
+    shown = bytearray()
+    loop = asyncio.get_running_loop()
+    os.set_blocking(main, False)
+    loop.add_reader(main, lambda: shown.extend(os.read(main, 65_536)))
+    try:
+        on_terminal = replace(walletq, out=terminal)
+        async with on_terminal.started("status", "--watch", "--interval", "0.1", TERM="xterm") as process:
+            await until(lambda: shown.count(b"Ctrl-C ends") > 1, what="two looks")
+            assert b"\x1b[?1049h" in shown
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(10):
+                assert await process.wait() == 0
+        await until(lambda: b"\x1b[?1049l" in shown and b"\x1b[?25h" in shown, what="the terminal as it was")
+    finally:
+        loop.remove_reader(main)
+        os.close(main)
+        os.close(terminal)
 
 
 async def test_database_without_tables_is_told(walletq: CommandLine, database: asyncpg.Connection) -> None:

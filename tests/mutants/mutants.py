@@ -181,8 +181,8 @@ MUTANTS = (
     Mutant(
         "the watermark is not noted while no record comes",
         OWNER,
-        "_woken_within(IDLE_SECONDS):\n                    await self._note(publishing.published_offset)",
-        "_woken_within(IDLE_SECONDS):\n                    self._noted_offset = publishing.published_offset",
+        "first_of(self._woken, IDLE_SECONDS):\n                    await self._note(publishing.published_offset)",
+        "first_of(self._woken, IDLE_SECONDS):\n                    self._noted_offset = publishing.published_offset",
         SIMULATION,
     ),
     Mutant(
@@ -379,5 +379,20 @@ MUTANTS = (
         'if not await connection.fetchval(SQL["hold_member"], group, member_id):',
         'if await connection.fetchval(SQL["hold_member"], group, member_id) is None:',
         "tests/integration/test_allocator_membership.py",
+    ),
+    # Dead letters that go out again
+    Mutant(
+        "nobody looks whether a begun replay went out: after a crash the event is there twice",
+        "operations/dead_letters/commands.py",
+        "        if not wish.dry_run and any(letter.unfinished for letter in letters):\n",
+        "        if wish.dry_run and any(letter.unfinished for letter in letters):\n",
+        "tests/integration/test_dead_letters.py",
+    ),
+    Mutant(
+        "what the rules would refuse again is replayed",
+        "operations/dead_letters/planning.py",
+        "            if outcome.is_useful or terms.force:\n",
+        "            if outcome.words:\n",
+        "tests/integration/test_dead_letters.py",
     ),
 )

@@ -1,5 +1,6 @@
 """Currencies, their networks and limits; `SHIPPED` has the values that walletq ships with."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,3 +26,19 @@ SHIPPED: Catalogue = {
     "USDT": Currency(("TRC-20", "ERC-20", "BEP-20"), 6, Decimal(10), Decimal(5000)),
     "LTC": Currency(("litecoin",), 8, Decimal("0.1"), Decimal(50)),
 }
+
+
+def catalogue_of(content: str) -> Catalogue:
+    """The catalogue that a partition has recorded as this text."""
+    document = json.loads(content)
+    return {
+        code: Currency(
+            tuple(found["networks"]),
+            found["decimals"],
+            Decimal(found["min_amount"]),
+            Decimal(found["max_amount"]),
+            document["expiry_minutes"],
+            found["cool_down_minutes"],
+        )
+        for code, found in document["currencies"].items()
+    }

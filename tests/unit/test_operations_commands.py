@@ -6,15 +6,19 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from rich.console import Console
 
 from operations.__main__ import app
 from operations.logs import configure_logs
 from operations.orders import Known, only_one, refusal
+from operations.pace import Pace
 from operations.publishing import check_lines
-from operations.status import alert_level, partitions, pools
+from operations.status.facts import Status, alert_level, partitions, pools
+from operations.status.screen import view
 from operations.terminal import Grid, as_text
 from operations.wallets import read_addresses
 from schemas.catalogue import read_catalogue
@@ -24,6 +28,9 @@ from schemas.settings import SettingsError
 from storage.errors import WalletqError
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
+PLACE = {"topic": "order-status", "partition": 3, "next_offset": 7, "unpublished": 0} | dict.fromkeys(
+    ("applied", "no_effect", "dead_letters"), 0
+)
 LIVE = {
     "waiting": Known("BTC", "pending", waiting=True),
     "holding": Known("BTC", "pending", waiting=False),
@@ -78,7 +85,7 @@ COMMANDS = [
     *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
     *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify", "replay"),
     *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold"),
-    "letters preview",
+    *("dead-letters list", "dead-letters show", "dead-letters replay", "why", "letters preview"),
 ]
 
 
@@ -98,7 +105,7 @@ def test_alert_level_is_critical_at_the_threshold_and_below(free: int, alert: st
 
 
 def test_pool_without_any_wallet_is_an_emergency() -> None:
-    found = pools(read_catalogue(), [], [], NOW)
+    found = pools(read_catalogue(), [], [], NOW, {})
     assert {(pool.currency, pool.network) for pool in found} == set(read_catalogue().pools())
     assert {pool.alert for pool in found} == {"EMERGENCY"}
 
@@ -106,12 +113,49 @@ def test_pool_without_any_wallet_is_an_emergency() -> None:
 def test_pool_that_left_the_catalogue_is_shown_while_it_has_wallets() -> None:
     wallets = {"currency": "DOGE", "network": "doge", "free": 1, "occupied": 2, "cooling": 3, "retired": 4}
     queue = {"currency": "DOGE", "network": "doge", "waiting": 5, "oldest_pending_at": NOW - timedelta(hours=1)}
-    pool = pools(read_catalogue(), [wallets], [queue], NOW)[-1]
+    pool = pools(read_catalogue(), [wallets], [queue], NOW, {})[-1]
     assert (pool.currency, pool.free, pool.waiting, pool.oldest_waiting_seconds) == ("DOGE", 1, 5, 3600)
 
 
 def test_partition_that_nobody_has_consumed_lags_by_all_of_it() -> None:
     assert [found.lag for found in partitions({"t": {0: 7}}, [])] == [7]
+
+
+def test_a_lag_that_kafka_does_not_tell_is_not_zero() -> None:
+    found = partitions({"order-status": {3: None}}, [PLACE])
+    assert [(one.lag, one.end_offset) for one in found] == [(None, None)]
+
+
+def test_the_screen_of_a_terminal_fits_into_80_columns_and_says_all_of_it() -> None:
+    pace = Pace(3_600, 1_000, 900, 400, 75.0, 4_000.0)
+    wallets = {"currency": "USDT", "network": "TRC-20", "free": 400, "occupied": 12_345, "cooling": 678, "retired": 9}
+    queue = {"currency": "USDT", "network": "TRC-20", "waiting": 54_321, "oldest_pending_at": NOW - timedelta(hours=10)}
+    found = Status(
+        NOW,
+        pools(read_catalogue(), [wallets], [queue], NOW, {("USDT", "TRC-20"): pace}),
+        partitions({"order-status": {3: None, 4: 0}}, [PLACE]),
+        {"sent": 1_000, "failed": 2},
+        {"order-status": {"invalid_event": 3, "evil\x1b[31m": 1}},
+    )
+    for width in (80, 120):
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(view(found, width))
+        shown = console.export_text()
+        assert max(map(len, shown.splitlines())) <= width
+        assert "…" not in shown
+        for text in (
+            "USDT/TRC-20",
+            "54,321",
+            "10:00:00",
+            "40 minutes",
+            "90%",
+            "1:06:40",
+            "Kafka does not answer",
+        ):
+            assert text in shown, text
+        for text in ("EMERGENCY", "none free", "2 failed", "3 invalid_event", "1,000"):
+            assert text in shown, text
+        assert "\x1b[31m" not in shown
 
 
 def test_lines_are_judged_one_by_one() -> None:
@@ -155,16 +199,27 @@ def _logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.mark.usefixtures("_logging_as_before")
-def test_logs_are_one_line_of_keys_and_values_each() -> None:
+def _logged(**configured: Any) -> str:
     stream = io.StringIO()
-    configure_logs("info", stream=stream)
-    structlog.get_logger("walletq.test").info("batch_applied", records=3, note="two\nlines")
+    configure_logs("info", stream=stream, **configured)
+    structlog.get_logger("walletq.test").info("batch_applied", records=3, note="two\nlines \udcff")
     structlog.get_logger("walletq.test").debug("unseen")
     logging.getLogger("aiokafka.consumer").warning("left the %s", "group")
     logging.getLogger("aiokafka.consumer").info("unseen")
-    first, second = stream.getvalue().splitlines()
-    assert "event=batch_applied" in first
-    assert "records=3" in first
-    assert 'event="left the group"' in second
-    assert "level=warning" in second
+    return stream.getvalue()
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_logs_are_a_json_object_on_each_line_where_nobody_watches() -> None:
+    first, second = map(json.loads, _logged().splitlines())
+    assert list(first)[:4] == ["timestamp", "level", "event", "logger"]
+    assert (first["event"], first["records"], first["note"]) == ("batch_applied", 3, "two\nlines \udcff")
+    assert (second["event"], second["level"]) == ("left the group", "warning")
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_logs_can_be_had_readable_without_a_terminal() -> None:
+    text = _logged(form="console")
+    assert "batch_applied" in text
+    assert "\x1b[" not in text
+    assert not text.startswith("{")

@@ -35,6 +35,10 @@ WRONG = {
     "WALLETQ_MAIL_UNKNOWN": ["forget"],
     "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1"],
     "WALLETQ_LOG_LEVEL": ["verbose"],
+    "WALLETQ_LOG_FORMAT": ["logfmt"],
+    "WALLETQ_HTTP_PORT": ["0", "65536", "http"],
+    "WALLETQ_HTTP_HOST": ["a b", "http://h"],
+    "WALLETQ_TRACES_OTLP_ENDPOINT": ["collector:4318", "grpc://collector:4317", "http://"],
 }
 TAKES_ANY_TEXT = {
     "WALLETQ_KAFKA_SASL_USERNAME",
@@ -47,6 +51,7 @@ TAKES_ANY_TEXT = {
     "WALLETQ_CATALOGUE",
     "WALLETQ_MAIL_TEMPLATES",
     "WALLETQ_MAIL_DKIM_KEY",
+    "WALLETQ_TRACES_FILE",
 }
 RIGHT = {
     "WALLETQ_KAFKA_SASL_USERNAME": "ann",

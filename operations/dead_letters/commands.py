@@ -1,0 +1,119 @@
+"""`walletq dead-letters`: list, show, replay."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from operations.dead_letters.letters import Place, Wanted, find_letters, find_rows, place_of, read_place
+from operations.dead_letters.planning import Plan, Terms, plan
+from operations.dead_letters.replaying import Done, finish_begun, hold_replaying, put_onto_topic
+from operations.dead_letters.showing import print_letter, print_list, print_plan, question, write_raw
+from operations.kafka_log import open_log
+from operations.process import COMMAND_SECONDS
+from producers.publisher import Publisher
+from schemas.catalogue import read_catalogue
+from schemas.settings import Settings, SettingsError
+from schemas.topics import names
+from storage.database import connect
+from storage.errors import WalletqError
+from storage.migrations import check_migrated
+
+
+@dataclass(frozen=True)
+class Replaying:
+    """What the operator asked for. Either `places` or `wanted` says which dead letters."""
+
+    places: Sequence[str]
+    wanted: Wanted
+    terms: Terms
+    actor: str
+    dry_run: bool = False
+    confirm: Callable[[str], bool] | None = None
+    "Asks before dead letters go out that were not named one by one; None: it is confirmed already."
+
+
+async def list_letters(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
+    """Print dead letters, the newest first. Returns the exit code."""
+    async with _connected(settings) as connection:
+        rows = await find_rows(connection, wanted)
+    print_list(rows, wanted.limit, as_json=as_json)
+    return 0
+
+
+async def show_letter(settings: Settings, place: str, *, raw: bool, as_json: bool) -> int:
+    """Print one dead letter; with `raw`, nothing but its bytes. Returns the exit code.
+
+    Raises:
+        WalletqError: there is none at this place, or its bytes were not kept.
+    """
+    at = read_place(place, names(settings).orders)
+    async with _connected(settings) as connection:
+        letters = await find_letters(connection, [at])
+    if not letters:
+        raise WalletqError(f"there is no dead letter {at}. `walletq dead-letters list` shows which there are.")
+    letter = letters[0]
+    if raw:
+        write_raw(letter)
+    else:
+        print_letter(letter, as_json=as_json)
+    return 0
+
+
+async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) -> int:
+    """Put dead letters onto their topic again, or say what would become of them. Returns the exit code: 1 where none
+    is replayed, or one that was named is not.
+
+    Raises:
+        SettingsError: nothing says which, or places and a description do.
+        ReplayUnderWay: another session does the same.
+    """
+    topic = names(settings).orders
+    is_described = wish.wanted != Wanted(limit=wish.wanted.limit, replayed=wish.wanted.replayed)
+    if bool(wish.places) == is_described:
+        raise SettingsError("which dead letters? Name their places, or say --reason, --order, --currency and the like")
+    catalogue = read_catalogue(settings.catalogue)
+    async with _connected(settings) as connection:
+        if wish.places:
+            places = [read_place(text, topic) for text in dict.fromkeys(wish.places)]
+        else:
+            places = [place_of(row) for row in await find_rows(connection, wish.wanted)]
+        if not wish.dry_run:
+            await hold_replaying(connection)
+        letters = await find_letters(connection, places)
+        if not wish.dry_run and any(letter.unfinished for letter in letters):
+            async with open_log(settings) as log:
+                await finish_begun(connection, log, topic, letters)
+            letters = await find_letters(connection, places)
+        what = await plan(connection, catalogue, topic, letters, wish.terms)
+        done: list[Done] = []
+        try:
+            if what.going and not wish.dry_run and (wish.places or not wish.confirm or wish.confirm(question(what))):
+                async with open_log(settings) as log, Publisher(settings) as publisher:
+                    await put_onto_topic(connection, log, publisher, what.going, actor=wish.actor, report=done.append)
+        finally:
+            unknown = _unknown(places, what)
+            print_plan(what, done, unknown, dry_run=wish.dry_run, as_json=as_json)
+    is_whole = not (wish.places and (what.refused or unknown))
+    return 0 if is_whole and (what.going if wish.dry_run else done) else 1
+
+
+def _unknown(places: Sequence[Place], what: Plan) -> list[Place]:
+    known = {one.prepared.letter.place for one in what.going} | {one.letter.place for one in what.refused}
+    return [place for place in places if place not in known]
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(
+        settings.need_database(),
+        "walletq_operator",
+        application="walletq dead-letters",
+        command_seconds=COMMAND_SECONDS,
+    )
+    try:
+        await check_migrated(connection)
+        yield connection
+    finally:
+        connection.terminate()
