@@ -44,7 +44,10 @@ class Pace:
 
 async def read_paces(connection: asyncpg.Connection, topic: str) -> dict[tuple[str, str], Pace]:
     """What each pool did lately, by (currency, network); `topic` is the orders'."""
-    rows = await connection.fetch(SQL["pool_paces"], topic, RECENT_SECONDS, RECENT_ASSIGNMENTS)
+    async with connection.transaction():
+        # What lately is, the planner cannot know: it would rather read all assignments there ever were.
+        await connection.execute(SQL["by_index_only"])
+        rows = await connection.fetch(SQL["pool_paces"], topic, RECENT_SECONDS, RECENT_ASSIGNMENTS)
     fields = Pace.__dataclass_fields__
     return {(row["currency"], row["network"]): Pace(**{name: row[name] for name in fields}) for row in rows}
 

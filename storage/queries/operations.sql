@@ -59,6 +59,9 @@ SELECT topic, reason, count(*) AS records FROM dead_letters GROUP BY topic, reas
 -- now: the database's time, by which ages are told
 SELECT now();
 
+-- by_index_only: until the transaction ends, no table is read as a whole that has an index for it
+SET LOCAL enable_seqscan = off;
+
 -- pool_paces: what each pool of the topic $1 did lately, which is in the last $2 seconds, but no more than in the last $3
 -- assignments of its partition: how many wallets it gave, to how many orders that had waited, how long these had, and how
 -- many wallets came back
