@@ -101,6 +101,8 @@ class Monitor:
             yield
         finally:
             self._sample, self._ask_kafka, self._ends = Sample, None, {}
+            # Nobody is there to ask Kafka: what it said last is not known any more, and no work is done.
+            self._servers["kafka"] = answered(self._servers["kafka"], "the process is not connected", time.monotonic())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,16 +1,20 @@
 """The HTTP endpoint: what it answers, and what it says where it cannot listen."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from monitoring.http import serving
 from monitoring.monitor import Monitor, monitoring
+from monitoring.samples import End, Sample
 from schemas.settings import Settings, SettingsError
+from tests.servers.wait import until
 
 HOST = "127.0.0.1"
 SETTINGS = Settings(
@@ -55,6 +59,31 @@ def test_what_is_not_known_has_no_sample(port: int) -> None:
     assert 'walletq_problem{problem="starting"} 1.0' in lines
     for unknown in ("walletq_server_up", "walletq_pool_wallets", "walletq_tables_up", "walletq_clock_looks"):
         assert not [line for line in lines if line.startswith(unknown)], unknown
+
+
+async def test_process_that_has_left_its_group_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SAMPLE_SECONDS", "ASK_SECONDS"):
+        monkeypatch.setattr(f"monitoring.monitor.{name}", 0.01)
+    monitor = Monitor("allocate", SETTINGS.model_copy(update={"http_port": 1}))
+
+    async def ends() -> dict[tuple[str, int], End]:
+        return {}
+
+    with serving(HOST, 0, monitor.application) as port:
+
+        async def kafka() -> Any:
+            return json.loads((await asyncio.to_thread(ask, port, "/progress"))[2])["servers"]["kafka"] or {}
+
+        async def says(error: str | None) -> bool:
+            return (await kafka()).get("error", "") == error
+
+        async with monitor.running():
+            with monitor.following(Sample, ends):
+                await until(lambda: says(None))
+            await until(lambda: says("the process is not connected"))
+            assert (await asyncio.to_thread(ask, port, "/metrics"))[2].count(
+                b'walletq_server_up{server="kafka"} 0.0'
+            ) == 1
 
 
 def test_other_paths_and_methods_say_what_there_is(port: int) -> None:
