@@ -29,7 +29,7 @@ def refused() -> list[tuple[str, Event]]:
 def changed(name: str, patch: Mapping[str, Any]) -> Event:
     """The page's first event with this status or type, with some fields other or, where they are None, left out."""
     event = next(event for event in EVENTS if name in (event["type"], event.get("status")))
-    return {field: content for field, content in (event | patch).items() if content is not None}
+    return {field: content for field, content in {**event, **patch}.items() if content is not None}
 
 
 def _code(cell: str) -> str:

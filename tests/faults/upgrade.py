@@ -52,13 +52,15 @@ def assignments(member: Member) -> list[list[int]]:
 
 async def pauses(world: World) -> dict[int, Recovery]:
     """By busy partition: the longest that any order has waited, from its event's arrival on the log to its
-    notification, and to its mail. Nothing may be at work."""
+    notification, and to its mail. Of what is at work now, only what is published counts."""
     notified: dict[UUID, int] = {}
     for record in await consumed(world.direct, names(world.direct).notifications):
         identifier = UUID(orjson.loads(record.value)["notification_id"])
         notified[identifier] = min(record.timestamp, notified.get(identifier, record.timestamp))
     published, mailed = defaultdict(list), defaultdict(list)
     for row in await world.ask(ASSIGNMENTS):
+        if row["assignment_id"] not in notified:
+            continue
         published[row["partition"]].append(notified[row["assignment_id"]] / 1000 - row["assigned_at"].timestamp())
         mailed[row["partition"]].append(row["mailed"] or 0.0)
     return {number: Recovery(max(published[number]), max(mailed[number])) for number in sorted(BUSY_PARTITIONS)}
