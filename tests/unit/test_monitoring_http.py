@@ -75,7 +75,7 @@ async def test_process_that_has_left_its_group_is_not_ready(monkeypatch: pytest.
             return json.loads((await asyncio.to_thread(ask, port, "/progress"))[2])["servers"]["kafka"] or {}
 
         async def says(error: str | None) -> bool:
-            return (await kafka()).get("error", "") == error
+            return bool((await kafka()).get("error", "") == error)
 
         async with monitor.running():
             with monitor.following(Sample, ends):
