@@ -66,7 +66,15 @@ async def running(script: str, *arguments: object) -> AsyncIterator[tuple[subpro
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(process.is_running() and name_of(process) is not None for process in processes)
+
+
+def name_of(process: psutil.Process) -> str | None:
+    """None where it has ended meanwhile, as PostgreSQL's workers do at any time."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
+        return None
 
 
 async def write(servers: Servers, text: str) -> None:
@@ -134,7 +142,7 @@ async def test_kill_9_of_the_parent_leaves_no_process_and_the_next_start_has_the
         servers = eval(line, {"Servers": Servers, "PosixPath": Path})
         await write(servers, "kept")
         children = psutil.Process(process.pid).children(recursive=True)
-        assert {child.name() for child in children} >= {"java", "postgres"}
+        assert {name_of(child) for child in children} >= {"java", "postgres"}
         process.kill()
         async with Stack(tmp_path) as again:  # at once: it waits for the rest of the last run
             assert again == servers
@@ -238,7 +246,7 @@ async def test_up_tells_where_everything_is_and_stops_at_ctrl_c(tmp_path: Path) 
 async def test_up_can_be_stopped_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
     process = run(RUN_UP, tmp_path)
     assert process.stdout is not None
-    await until(lambda: {child.name() for child in psutil.Process(process.pid).children()} >= {"java"})
+    await until(lambda: {name_of(child) for child in psutil.Process(process.pid).children()} >= {"java"})
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     assert await asyncio.to_thread(process.wait, 15) == 0
@@ -251,7 +259,7 @@ async def test_up_stops_when_a_server_dies(tmp_path: Path) -> None:
     async with running(RUN_UP, tmp_path) as (process, _):
         await until((tmp_path / "connection.env").exists, 40)
         children = psutil.Process(process.pid).children(recursive=True)
-        [java] = [child for child in children if child.name() == "java"]
+        [java] = [child for child in children if name_of(child) == "java"]
         java.kill()
         assert process.stdout is not None
         output = await asyncio.to_thread(process.stdout.read)
