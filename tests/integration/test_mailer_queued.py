@@ -81,13 +81,14 @@ async def test_nobody_is_told_where_it_is_not_asked_for(world: World) -> None:
 async def test_an_order_that_waits_no_more_gets_no_such_mail(world: World) -> None:
     await world.waiting("ord-1")
     await world.waiting("ord-2", expires_in=timedelta(seconds=-1))
-    async with serving(MoodyServer(rcpt=["451 Later"])) as server:
+    async with serving(MoodyServer(rcpt=["451 Later"] * 1_000)) as server:
         settings = world.settings.model_copy(update={"smtp_url": SecretStr(server.url)})
         terms = Terms(1, 60, "resend", Backoff(base=0.2, ceiling=0.2))
         async with mailing(settings, terms=terms):
             await until(lambda: "RCPT" in server.asked)
             said = await world.served("ord-1")
             await until(lambda: _are(world, {"ord-1": "superseded", "ord-2": "expired"}))
+            server.rcpt.clear()
             await world.publish(said)
             await world.until(said, "sent")
     assert len(server.envelopes) == 1
