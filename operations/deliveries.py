@@ -68,6 +68,13 @@ def refusal(change: Change, delivery: Found) -> str | None:
     return None if delivery.in_time else "cannot be sent: its order has expired"
 
 
+def closing(change: Change, delivery: Found) -> str | None:
+    """The state in which a mail ends that is held and that nobody may get any more; None where it does not end."""
+    if change != "retry" or delivery.state != "held" or refusal(change, delivery) is None:
+        return None
+    return "expired" if delivery.is_wanted else "superseded"
+
+
 async def list_deliveries(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
     """Print deliveries. Returns the exit code."""
     async with _connected(settings) as connection:
@@ -124,8 +131,12 @@ async def change_deliveries(settings: Settings, change: Change, wanted: Wanted, 
         found = [Found(**row) for row in await connection.fetch(SQL["lock"], *wanted.arguments())]
         refused = {one.notification_id: why for one in found if (why := refusal(change, one))}
         changed = [one.notification_id for one in found if one.notification_id not in refused]
+        closed = {one.notification_id: state for one in found if (state := closing(change, one))}
         if change == "retry":
             await connection.execute(SQL["retry"], changed)
+            outcomes = [refused[one].removeprefix("cannot be sent: ") for one in closed]
+            await connection.execute(SQL["close"], list(closed), list(closed.values()), outcomes)
+            refused |= {one: f"{refused[one]}. It is {state} now, and no longer held" for one, state in closed.items()}
         else:
             await connection.execute(SQL["hold"], changed, f"held back by {actor}")
     known = {one.notification_id for one in found}

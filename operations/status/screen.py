@@ -16,15 +16,25 @@ SHOWN_PARTITIONS = 6
 DELIVERY_STYLES = {"failed": "red", "held": "yellow", "due": "yellow"}
 
 
-def view(status: Status, width: int) -> RenderableType:
-    """The status, for a terminal of so many columns."""
+def view(status: Status | None, width: int, problem: str | None = None) -> RenderableType:
+    """The status, for a terminal of so many columns.
+
+    Args:
+        status: the last that is known, if any is.
+        problem: why there is no newer one.
+    """
+    if status is None:
+        return Text(printable(problem or ""), style="red")
+    warning = [Text(printable(f"{problem} What follows is old."), style="red"), Text()] if problem else []
     title = Text.assemble(("walletq", "bold"), f"  {status.at:%Y-%m-%d %H:%M:%S}Z", ("   Ctrl-C ends", "dim"))
     pools = (
         [_pools(status.pools, with_paces=True)]
         if width >= WIDE
         else [_pools(status.pools, with_paces=False), Text(), _paces(status.pools)]
     )
-    return Group(title, Text(), *pools, Text(), *_partitions(status.partitions), _mails(status), *_dead_letters(status))
+    return Group(
+        *warning, title, Text(), *pools, Text(), *_partitions(status.partitions), _mails(status), *_dead_letters(status)
+    )
 
 
 def _pools(pools: Iterable[Pool], *, with_paces: bool) -> Table:

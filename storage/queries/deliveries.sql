@@ -43,6 +43,12 @@ UPDATE deliveries
 SET state = 'due', next_attempt_at = now(), updated_at = now()
 WHERE notification_id = ANY ($1::uuid[]);
 
+-- close: these $1 end in the states $2, because of $3
+UPDATE deliveries d
+SET state = c.state, next_attempt_at = NULL, outcome = c.outcome, updated_at = now()
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS c (notification_id, state, outcome)
+WHERE d.notification_id = c.notification_id;
+
 -- hold: these are kept back, because of $2
 UPDATE deliveries
 SET state = 'held', next_attempt_at = NULL, outcome = $2, updated_at = now()

@@ -310,6 +310,20 @@ async def test_status_can_be_watched(walletq: CommandLine) -> None:
         assert await process.wait() == 0
 
 
+async def test_watching_goes_on_after_its_session_was_cut(walletq: CommandLine, database: asyncpg.Connection) -> None:
+    sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = 'walletq status' AND pid <> $1"
+    async with walletq.started("status", "--watch", "--interval", "0.1", "--json") as process, asyncio.timeout(30):
+        assert process.stdout is not None
+        await process.stdout.readline()
+        cut = await database.fetchval(sessions, 0)
+        await database.execute("SELECT pg_terminate_backend($1)", cut)
+        await until(lambda: database.fetchval(sessions, cut), what="another session")
+        for _ in range(3):
+            assert json.loads(await process.stdout.readline())["pools"]
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
 async def test_the_view_for_a_terminal_ends_well_and_gives_the_terminal_back(walletq: CommandLine) -> None:
     main, terminal = os.openpty()
     shown = bytearray()

@@ -108,14 +108,25 @@ async def test_the_mail_of_an_order_that_has_ended_or_expired_is_not_sent_again(
 ) -> None:
     over = await delivered(world, "ord-over", "expired", 1, expires_in=timedelta(seconds=-1))
     gone = await delivered(world, "ord-gone", "failed", 2)
+    await delivered(world, "ord-held", "held", 3)
+    await delivered(world, "ord-late", "held", 4, expires_in=timedelta(seconds=-1))
     await world.database.execute(
-        "UPDATE assignments SET released_offset = 1000, released_at = now() WHERE order_id = 'ord-gone'"
+        "UPDATE assignments SET released_offset = 1000, released_at = now() WHERE order_id IN ('ord-gone', 'ord-held')"
     )
     ended = await walletq.run("deliveries", "retry", over, gone)
     assert ended.code == 1
     assert f"{over} cannot be sent: its order has expired" in ended.err
     assert f"{gone} cannot be sent: its order has ended" in ended.err
-    assert await states(world) == {"ord-over": "expired", "ord-gone": "failed"}
+    held = await walletq.run("deliveries", "retry", "--state", "held")
+    assert held.code == 1
+    assert "its order has ended, or has another wallet. It is superseded now, and no longer held" in held.err
+    assert "its order has expired. It is expired now, and no longer held" in held.err
+    assert await states(world) == {
+        "ord-over": "expired",
+        "ord-gone": "failed",
+        "ord-held": "superseded",
+        "ord-late": "expired",
+    }
 
 
 async def test_without_ids_what_went_wrong_is_retried_and_what_is_due_is_held(
