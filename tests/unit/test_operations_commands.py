@@ -156,6 +156,10 @@ def test_the_screen_of_a_terminal_fits_into_80_columns_and_says_all_of_it() -> N
         for text in ("EMERGENCY", "none free", "2 failed", "3 invalid_event", "1,000"):
             assert text in shown, text
         assert "\x1b[31m" not in shown
+        console.print(view(found, width, "PostgreSQL cannot be reached."))
+        old = console.export_text()
+        assert old.startswith("PostgreSQL cannot be reached. What follows is old.")
+        assert "54,321" in old
 
 
 def test_lines_are_judged_one_by_one() -> None:
