@@ -80,7 +80,8 @@ def dead_letters_show(
 ) -> None:
     """Show everything about a dead letter.
 
-    What was refused and why, its headers, and what was replayed of it. Of e-mail addresses only the domain.
+    What was refused and why, its headers, and what was replayed of it. Of the record only the fields of the
+    contract, and of an e-mail address only the domain.
     """
     from operations.dead_letters.commands import show_letter
     from operations.process import run, settings_for_command
