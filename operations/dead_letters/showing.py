@@ -85,6 +85,7 @@ def question(what: Plan) -> str:
         lines.append(f"and {len(what.going) - SHOWN} more")
     if what.refused:
         lines.append(f"{len(what.refused)} others are not replayed")
+    lines += [f"note: {note}" for note in what.notes]
     return printable("\n".join([*lines, f"Replay {len(what.going)} dead letters?"]))
 
 
