@@ -25,8 +25,10 @@ class State(StrEnum):
 
 PLACE = "TOPIC/PARTITION/OFFSET, as `list` shows it; the topic may be left out where it is order-status."
 Topic = Annotated[str | None, typer.Option("--topic", "-t", metavar="T", help="Only those of this topic's records.")]
-Partition = Annotated[int | None, typer.Option("--partition", "-p", metavar="N", help="Only of this partition.", min=0)]
-Offset = Annotated[int | None, typer.Option("--offset", metavar="N", help="Only at this offset.", min=0)]
+Partition = Annotated[
+    int | None, typer.Option("--partition", "-p", metavar="N", help="Only of this partition.", min=0, max=2**31 - 1)
+]
+Offset = Annotated[int | None, typer.Option("--offset", metavar="N", help="Only at this offset.", min=0, max=2**63 - 1)]
 Reasons = Annotated[
     list[str] | None,
     typer.Option("--reason", "-r", metavar="R", help="Only for this reason; may be given again.", show_default=False),
