@@ -1,5 +1,8 @@
 """The command line: `walletq`, or `python -m operations`."""
 
+import io
+import sys
+
 import typer
 
 from operations.commands import dead_letters, letters, looking, mailing, processes, producing, replaying, servers
@@ -22,6 +25,14 @@ for commands in (processes, servers, producing, looking, letters, mailing, dead_
 
 def main() -> None:
     """Run the command of `sys.argv`, and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: not every terminal knows UTF-8
+    try:
+        " ".join(sys.argv).encode()
+    except UnicodeEncodeError:  # bytes that the locale's encoding does not have are lone surrogates here
+        from operations.process import BAD_USAGE, fail
+
+        fail("an argument is not written in the locale's encoding", BAD_USAGE)
     try:
         app()
     except Exception as error:  # noqa: BLE001 - what does not explain itself is raised again

@@ -23,7 +23,8 @@ class Grid:
 
 def print_json(document: object) -> None:
     """One JSON document on one line."""
-    print(json.dumps(document, default=str, ensure_ascii=False), flush=True)
+    is_utf_8 = str(sys.stdout.encoding).lower() == "utf-8"
+    print(json.dumps(document, default=str, ensure_ascii=not is_utf_8), flush=True)
 
 
 def print_grids(grids: Iterable[Grid]) -> None:

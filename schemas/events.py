@@ -31,7 +31,8 @@ CANCEL_REASONS = (
 )
 """The known reasons of a cancellation. Others are taken too: a release is never refused for form."""
 
-_BRACKETS = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+# A string without an end goes to the end of the value: looked at again from each of its quotes it would take hours.
+_BRACKETS = re.compile(rb'[\[\]{}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _DEEPEST = 500
 
 _MODEL = ConfigDict(extra="ignore", hide_input_in_errors=True)
@@ -218,6 +219,19 @@ def parse_event(value: bytes | None) -> Parsed:
     return Parsed(event)
 
 
+def is_nested_too_deep(value: bytes) -> bool:
+    """Whether brackets are nested deeper than any reader here follows: where it gives up must not depend on the
+    interpreter's stack."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(value):
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in b"]}":
+            depth -= 1
+    return deepest > _DEEPEST
+
+
 def _check_numbers(value: bytes, event: Event) -> None:
     """Raises orjson.JSONDecodeError where a number is none. Of a final status that is no matter."""
     is_final = isinstance(event, OrderStatusChanged) and event.status in FINAL
@@ -227,7 +241,7 @@ def _check_numbers(value: bytes, event: Event) -> None:
 
 def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:
     """A release is never refused for form. None where the bytes are no final status, or lack what it needs."""
-    if _nesting(value) > _DEEPEST:
+    if is_nested_too_deep(value):
         return None
     try:
         # The standard library reads what stricter parsers refuse: NaN, lone surrogates, numbers of any length.
@@ -249,18 +263,6 @@ def _final_status_without_invalid_fields(value: bytes) -> Parsed | None:
                 return None
             fields = {name: content for name, content in fields.items() if name not in invalid}
             dropped += len(invalid)
-
-
-def _nesting(value: bytes) -> int:
-    """How deep brackets are nested: where the parser gives up must not depend on the interpreter's stack."""
-    depth = deepest = 0
-    for bracket in _BRACKETS.findall(value):
-        if bracket in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in b"]}":
-            depth -= 1
-    return deepest
 
 
 def _explain(error: ValidationError) -> str:

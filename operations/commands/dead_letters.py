@@ -25,8 +25,10 @@ class State(StrEnum):
 
 PLACE = "TOPIC/PARTITION/OFFSET, as `list` shows it; the topic may be left out where it is order-status."
 Topic = Annotated[str | None, typer.Option("--topic", "-t", metavar="T", help="Only those of this topic's records.")]
-Partition = Annotated[int | None, typer.Option("--partition", "-p", metavar="N", help="Only of this partition.", min=0)]
-Offset = Annotated[int | None, typer.Option("--offset", metavar="N", help="Only at this offset.", min=0)]
+Partition = Annotated[
+    int | None, typer.Option("--partition", "-p", metavar="N", help="Only of this partition.", min=0, max=2**31 - 1)
+]
+Offset = Annotated[int | None, typer.Option("--offset", metavar="N", help="Only at this offset.", min=0, max=2**63 - 1)]
 Reasons = Annotated[
     list[str] | None,
     typer.Option("--reason", "-r", metavar="R", help="Only for this reason; may be given again.", show_default=False),
@@ -80,7 +82,8 @@ def dead_letters_show(
 ) -> None:
     """Show everything about a dead letter.
 
-    What was refused and why, its headers, and what was replayed of it. Of e-mail addresses only the domain.
+    What was refused and why, its headers, and what was replayed of it. Of the record only the fields of the
+    contract, and of an e-mail address only the domain.
     """
     from operations.dead_letters.commands import show_letter
     from operations.process import run, settings_for_command

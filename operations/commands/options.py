@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+import math
 import re
 from enum import StrEnum
 from typing import Annotated
@@ -20,12 +21,23 @@ AddressFile = Annotated[
     str | None,
     typer.Option("--file", "-f", metavar="F", help="A file with an address on each line; - is standard input."),
 ]
+
+MOST_OF_AN_ACTOR = 200
+LONGEST_SECONDS = 36_525 * 86_400
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def read_actor(text: str) -> str:
+    """Who does it, as short as events have it."""
+    if len(text) > MOST_OF_AN_ACTOR:
+        raise typer.BadParameter(f"expected at most {MOST_OF_AN_ACTOR} characters")
+    return text
+
+
 Actor = Annotated[
     str | None,
-    typer.Option("--actor", metavar="WHO", help="Who does it; operator:LOGIN where it is left out."),
+    typer.Option("--actor", metavar="WHO", parser=read_actor, help="Who does it; operator:LOGIN where it is left out."),
 ]
-
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Target(StrEnum):
@@ -61,10 +73,11 @@ class DeliveryState(StrEnum):
 
 def read_duration(text: str) -> float:
     """Seconds of a duration such as 90s, 15m, 2h or 7d."""
-    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if found is None:
-        raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d")
-    return float(int(found[1]) * _SECONDS[found[2]])
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else math.inf
+    if seconds > LONGEST_SECONDS:
+        raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d, of 100 years at most")
+    return float(seconds)
 
 
 def operator() -> str:
@@ -72,6 +85,6 @@ def operator() -> str:
     import getpass
 
     try:
-        return f"operator:{getpass.getuser()}"[:200]
+        return f"operator:{getpass.getuser()}"[:MOST_OF_AN_ACTOR]
     except (OSError, KeyError):  # a container's user may have no name
         return "operator"

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
-from operations.dead_letters.letters import Place, Wanted, find_letters, find_rows, place_of, read_place
+from operations.dead_letters.letters import Place, Wanted, find_letters, find_places, find_rows, read_place
 from operations.dead_letters.planning import Plan, Terms, plan
 from operations.dead_letters.replaying import Done, finish_begun, hold_replaying, put_onto_topic
 from operations.dead_letters.showing import print_letter, print_list, print_plan, question, write_raw
@@ -76,9 +76,9 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
     catalogue = read_catalogue(settings.catalogue)
     async with _connected(settings) as connection:
         if wish.places:
-            places = [read_place(text, topic) for text in dict.fromkeys(wish.places)]
+            places, more = [read_place(text, topic) for text in dict.fromkeys(wish.places)], 0
         else:
-            places = [place_of(row) for row in await find_rows(connection, wish.wanted)]
+            places, more = await find_places(connection, wish.wanted)
         if not wish.dry_run:
             await hold_replaying(connection)
         letters = await find_letters(connection, places)
@@ -87,6 +87,8 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
                 await finish_begun(connection, log, topic, letters)
             letters = await find_letters(connection, places)
         what = await plan(connection, catalogue, topic, letters, wish.terms)
+        if more:
+            what = replace(what, notes=[*what.notes, f"{more:,} more match, later in the log: --limit takes more"])
         done: list[Done] = []
         try:
             if what.going and not wish.dry_run and (wish.places or not wish.confirm or wish.confirm(question(what))):

@@ -1,6 +1,5 @@
 """What `--set PATH=VALUE` does to a payload: pure."""
 
-import copy
 import json
 import re
 from collections.abc import Sequence
@@ -53,14 +52,14 @@ def read_settings_of(arguments: Sequence[str]) -> list[Setting]:
 
 def edited(document: dict[str, Any], settings: Sequence[Setting]) -> tuple[dict[str, Any], list[Edit]]:
     """The document with the settings, and what they changed. All fields of events are text, so values are."""
-    document = copy.deepcopy(document)
+    document = dict(document)
     edits = []
     for setting in settings:
         *parents, name = setting.path.split(".")
         holder = document
         for parent in parents:
-            if not isinstance(holder.get(parent), dict):
-                holder[parent] = {}
+            inner = holder.get(parent)
+            holder[parent] = dict(inner) if isinstance(inner, dict) else {}
             holder = holder[parent]
         before = holder.get(name)
         if setting.value is None:

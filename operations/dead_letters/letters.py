@@ -45,7 +45,7 @@ class Wanted:
     limit: int = 100
 
     def arguments(self) -> tuple[object, ...]:
-        """As the statement `list` takes them."""
+        """As the statements `list` and `to_replay` take them."""
         ages = (self.older_than, self.newer_than)
         record = (self.topic, self.partition, self.offset)
         return (*record, self.reasons, self.order_id, self.currency, *ages, self.replayed, self.limit)
@@ -122,6 +122,12 @@ async def find_rows(connection: asyncpg.Connection, wanted: Wanted) -> list[asyn
     """What `list` shows, the newest first; without the records' bytes."""
     rows: list[asyncpg.Record] = await connection.fetch(SQL["list"], *wanted.arguments())
     return rows
+
+
+async def find_places(connection: asyncpg.Connection, wanted: Wanted) -> tuple[list[Place], int]:
+    """What is to be replayed, in the order of the log, and how many more match."""
+    rows = await connection.fetch(SQL["to_replay"], *wanted.arguments())
+    return [place_of(row) for row in rows], rows[0]["matches"] - len(rows) if rows else 0
 
 
 async def find_letters(connection: asyncpg.Connection, places: Sequence[Place]) -> list[Letter]:

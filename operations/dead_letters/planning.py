@@ -36,7 +36,7 @@ class Plan:
     "In the order of the log."
     refused: Sequence[Refused]
     notes: Sequence[str]
-    "What may make it come otherwise."
+    "What may make it come otherwise, or is left for another time."
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from operations.dead_letters.edits import Edit, Setting, edited
 from operations.dead_letters.letters import Letter
 from operations.dead_letters.masking import read_document
-from schemas.events import Event, InvalidEvent, encode_event, parse_event
+from schemas.events import Event, InvalidEvent, encode_event, is_nested_too_deep, parse_event
 from schemas.topics import MAX_KEPT_BYTES
 
 
@@ -61,7 +61,8 @@ def prepared(
         return Refused(letter, f"is replayed already: by {last.actor}, as {where}. --again does it once more")
     document = read_document(letter.value)
     if not isinstance(document, dict):
-        return Refused(letter, "is no JSON object, so nothing in it can be set: `walletq publish` the event anew")
+        what = "is nested too deeply" if is_nested_too_deep(letter.value) else "is no JSON object"
+        return Refused(letter, f"{what}, so nothing in it can be set: `walletq publish` the event anew")
     document, edits = edited(document, settings)
     if letter.reason == "storage_refused" and not edits and not force:
         return Refused(

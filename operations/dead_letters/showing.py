@@ -9,10 +9,11 @@ from typing import Any
 from consumers.dead_letters import dead_letter_headers
 from operations.dead_letters.edits import Edit
 from operations.dead_letters.letters import Letter, Place, Replay, place_of
-from operations.dead_letters.masking import masked, masked_edit, masked_text, read_document
+from operations.dead_letters.masking import masked, masked_edit, masked_name, masked_text, read_document
 from operations.dead_letters.planning import Going, Plan
 from operations.dead_letters.replaying import Done
 from operations.terminal import Grid, as_text, print_json, print_lines, printable
+from schemas.events import is_nested_too_deep
 from storage.errors import WalletqError
 
 SHOWN = 10
@@ -31,9 +32,9 @@ def print_list(rows: Sequence[Mapping[str, Any]], limit: int, *, as_json: bool) 
 
 def _line(row: Mapping[str, Any]) -> str:
     """Why, what it is of which order, and whether it was replayed."""
-    order = f" of {row['order_id']}" if row["order_id"] else ""
-    currency = f" ({row['currency']})" if row["currency"] else ""
-    what = masked_text(row["event"] or "") + order + currency
+    order = f" of {masked_name(row['order_id'])}" if row["order_id"] else ""
+    currency = f" ({masked_name(row['currency'])})" if row["currency"] else ""
+    what = masked_name(row["event"] or "") + order + currency
     times = f" {row['replays']} times" if row["replays"] > 1 else ""
     replays = f"; replayed{times}" if row["replays"] else ""
     return ": ".join(part for part in (row["reason"], what.strip(), masked_text(row["message"])) if part) + replays
@@ -54,7 +55,8 @@ def print_letter(letter: Letter, *, as_json: bool) -> None:
     elif letter.value is None:
         print("it was too large to keep" if letter.value_length is not None else "it has no value")
     else:
-        print("it is not JSON: `--raw` writes its bytes")
+        what = "nested too deeply" if is_nested_too_deep(letter.value) else "not JSON"
+        print(f"it is {what}: `--raw` writes its bytes")
     for replay in letter.replays:
         told = _replayed(letter, replay)
         edits = _changed(replay.edits)
@@ -78,11 +80,12 @@ def write_raw(letter: Letter) -> None:
 
 def question(what: Plan) -> str:
     """What the operator is asked to confirm."""
-    lines = [f"{one.prepared.letter.place}: {one.outcome.words}" for one in what.going[:SHOWN]]
+    lines = [f"{one.prepared.letter.place}: {masked_text(one.outcome.words)}" for one in what.going[:SHOWN]]
     if len(what.going) > SHOWN:
         lines.append(f"and {len(what.going) - SHOWN} more")
     if what.refused:
         lines.append(f"{len(what.refused)} others are not replayed")
+    lines += [f"note: {note}" for note in what.notes]
     return printable("\n".join([*lines, f"Replay {len(what.going)} dead letters?"]))
 
 
@@ -95,7 +98,7 @@ def print_plan(what: Plan, done: Sequence[Done], unknown: Sequence[Place], *, dr
             {
                 "dry_run": dry_run,
                 "replayed": [_gone(one, at.get(one.prepared.event_id)) for one in going],
-                "refused": {str(one.letter.place): one.why for one in what.refused}
+                "refused": {str(one.letter.place): masked_text(one.why) for one in what.refused}
                 | {str(place): "is not known" for place in unknown},
                 "notes": what.notes,
             }
@@ -105,9 +108,13 @@ def print_plan(what: Plan, done: Sequence[Done], unknown: Sequence[Place], *, dr
         place = at.get(one.prepared.event_id)
         if dry_run or place is not None:
             went = "" if dry_run else f"replayed as {place}: "
-            print(printable(f"{one.prepared.letter.place}: {went}{one.outcome.words}{_changed(one.prepared.edits)}"))
+            print(
+                printable(
+                    f"{one.prepared.letter.place}: {went}{masked_text(one.outcome.words)}{_changed(one.prepared.edits)}"
+                )
+            )
     for refused in what.refused:
-        print(printable(f"{refused.letter.place}: not replayed: {refused.why}"), file=sys.stderr)
+        print(printable(f"{refused.letter.place}: not replayed: {masked_text(refused.why)}"), file=sys.stderr)
     for place in unknown:
         print(f"{place}: is not known", file=sys.stderr)
     for note in what.notes:
@@ -122,7 +129,7 @@ def _gone(one: Going, place: Place | None) -> dict[str, Any]:
         "event_id": one.prepared.event_id,
         "edits": [asdict(masked_edit(edit)) for edit in one.prepared.edits],
         "expected": one.outcome.verdict,
-        "words": one.outcome.words,
+        "words": masked_text(one.outcome.words),
         "place": place and str(place),
     }
 
@@ -137,7 +144,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "place": str(place_of(row)),
         **dict(row),
         "message": masked_text(row["message"]),
-        "event": row["event"] and masked_text(row["event"]),
+        **{name: row[name] and masked_name(row[name]) for name in ("event", "currency", "order_id")},
     }
 
 
@@ -152,7 +159,7 @@ def as_document(letter: Letter) -> dict[str, Any]:
         "reason": letter.reason,
         "message": masked_text(letter.message),
         "record_at": letter.record_at,
-        "key": letter.key and masked_text(letter.key.decode(errors="replace")),
+        "key": letter.key and masked_name(letter.key.decode(errors="replace")),
         "value": masked(document),
         "value_length": letter.value_length,
         "value_sha256": letter.value_sha256,

@@ -22,12 +22,32 @@ WHERE ($1::text IS NULL OR d.topic = $1)
 ORDER BY d.record_at DESC, d.topic, d.partition, d."offset" DESC
 LIMIT $10;
 
+-- to_replay: the places of up to $10 of the dead letters that `list` would find with the same arguments, in the order of
+-- the log: by offset within a partition, else by time; and how many there are without the limit
+SELECT d.topic, d.partition, d."offset", count(*) OVER () AS matches
+FROM dead_letters d
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM dead_letter_replays r
+    WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" AND r.published_offset IS NOT NULL
+) replays
+WHERE ($1::text IS NULL OR d.topic = $1)
+  AND ($2::int IS NULL OR d.partition = $2)
+  AND ($3::bigint IS NULL OR d."offset" = $3)
+  AND ($4::text[] IS NULL OR d.reason = ANY ($4))
+  AND ($5::text IS NULL OR field_of(d.value, 'order_id') = $5)
+  AND ($6::text IS NULL OR field_of(d.value, 'currency') = $6)
+  AND ($7::float8 IS NULL OR d.record_at < now() - make_interval(secs => $7))
+  AND ($8::float8 IS NULL OR d.record_at > now() - make_interval(secs => $8))
+  AND ($9::boolean IS NULL OR (replays.count > 0) = $9)
+ORDER BY max(d.record_at) OVER (PARTITION BY d.topic, d.partition ORDER BY d."offset"), d.topic, d.partition, d."offset"
+LIMIT $10;
+
 -- at: the dead letters at these places (topics, partitions, offsets) with their bytes, in the order of the log
 SELECT d.topic, d.partition, d."offset", d.reason, d.message, d.record_at, d.key, d.value, d.value_length,
        d.value_sha256, d.traceparent
 FROM unnest($1::text[], $2::int[], $3::bigint[]) AS place (topic, partition, "offset")
 JOIN dead_letters d USING (topic, partition, "offset")
-ORDER BY d.record_at, d.topic, d.partition, d."offset";
+ORDER BY max(d.record_at) OVER (PARTITION BY d.topic, d.partition ORDER BY d."offset"), d.topic, d.partition, d."offset";
 
 -- replays: what was replayed of these dead letters, or begun; and what became of it: the reason of a dead letter again,
 -- whether the allocator has come so far

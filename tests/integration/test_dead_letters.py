@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -326,9 +326,11 @@ async def test_many_go_out_in_the_order_of_the_log_and_what_is_replayed_is_found
         assert await replay_letters(settings, wish, as_json=True) == 1
         assert asked[0].endswith("Replay 20 dead letters?")
         assert out.last()["replayed"] == []
-        said = await replay(settings, out, sets=["network=TRC-20"], wanted=wanted)
-        assert [one["words"].split()[5] for one in said["replayed"]] == [str(number + 1) for number in range(20)]
-        await processed(settings, database, 40)
+        for first, count, notes in ((1, 15, ["5 more match, later in the log: --limit takes more"]), (16, 5, [])):
+            said = await replay(settings, out, sets=["network=TRC-20"], wanted=replace(wanted, limit=15))
+            numbers = [int(one["words"].split()[5]) for one in said["replayed"]]
+            assert (numbers, said["notes"]) == ([*range(first, first + count)], notes)
+            await processed(settings, database, 20 + first - 1 + count)
         assert (await replay(settings, out, sets=["network=TRC-20"], wanted=wanted))["code"] == 1
     rows = await database.fetch("SELECT order_id FROM orders ORDER BY queue_place")
     assert [row["order_id"] for row in rows] == [f"ord-{number}" for number in range(20)]

@@ -1,6 +1,7 @@
 """Dead letters that get a second chance: what is shown of them, what can be edited, what the rules would do."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.allocator.reading import Reader
-from operations.dead_letters.edits import Edit, edited, read_settings_of
+from operations.dead_letters.edits import NEVER, Edit, edited, read_settings_of
 from operations.dead_letters.forecast import Forecast, entry_of
 from operations.dead_letters.letters import Letter, Place, Replay, read_place
 from operations.dead_letters.masking import masked, masked_edit, masked_text, read_document
 from operations.dead_letters.preparing import Prepared, Refused, prepared
+from operations.dead_letters.showing import print_letter, print_list
 from schemas.events import InvalidEvent, OrderStatusChanged, parse_event
 from schemas.examples import EXAMPLES
 from schemas.settings import SettingsError
@@ -56,41 +58,107 @@ def why_not(one: Letter, *sets: str, **terms: bool) -> str:
 
 
 def test_of_a_person_only_the_domain_is_shown() -> None:
-    document = PENDING | {
-        "recipient": {"email": "ann@example.com", "locale": "en", "name": "Ann", "ann@example.com": 1},
-        "note": "asked by Ann <ann.smith@example.com>, twice",
-        "nested": [{"recipient": {"phone": "+1 555"}}],
-    }
-    shown = json.dumps(masked(document), ensure_ascii=False)
-    assert "ann" not in shown.casefold().replace("asked by ann", "")
-    assert "555" not in shown
-    assert masked(document)["recipient"]["email"] == "…@example.com"
-    assert masked(document)["recipient"]["locale"] == "en"
+    shown = masked(PENDING | {"recipient": {"email": "Ann.Smith@EXAMPLE.com", "locale": "en", "name": "Ann"}})
+    assert shown == PENDING | {"recipient": {"email": "…@example.com", "locale": "en", "name": "…"}}
+    assert masked(PENDING | {"recipient": None})["recipient"] is None
+
+
+PERSONAL: list[dict[str, Any]] = [
+    *(
+        PENDING | {"recipient": {"email": email}}
+        for email in (
+            '"ann smith"@example.com',
+            "ann.smith(at)example.com",
+            "ann%40example.com",
+            "ann@example.com, ann@example.org",
+            "Ann <ann@example.com>",
+            ["ann@example.com"],
+        )
+    ),
+    PENDING | {"recipient": {"email": "bob@example.com", "locale": "Ann Smith", "ann@example.com": 1}},
+    PENDING | {"recipient": "Ann Smith, +44 555"},
+    PENDING | {"recipient": [{"name": "Ann"}]},
+    PENDING | {"customer": "Ann Smith"},
+    PENDING | {"customer": {"order_id": "Ann Smith"}, "phone": 44555},
+    PENDING | {"actor": {"name": "Ann Smith"}},
+    PENDING | {"reason": "asked by <ann.smith@example.com>, then ann.smith (at) example.com"},
+    PENDING | {"reason": '"ann smith"@example.com, ann\uff20example.com, ann%40example.com'},
+    *(
+        PENDING | {"order_id": order_id}
+        for order_id in ("ann@example.com", "ann smith@example.com", "ann%40example.com", "ann[at]example.com")
+    ),
+]
+
+
+@pytest.mark.parametrize("document", PERSONAL, ids=repr)
+def test_nothing_personal_is_shown_listed_or_told_of_an_edit(
+    document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {name: document.get(name) for name in ("status", "currency", "order_id")}
+    row |= {"event": row.pop("status"), "message": "why", "reason": "unknown_network", "record_at": NOW, "replays": 0}
+    names = [*document, "recipient.email", "recipient.locale", "recipient.name"]
+    sets = [f"{name}=" for name in names if name not in NEVER]
+    edits = edited(document, read_settings_of([*sets[-3:], *sets]))[1]
+    one = replace(letter(document), replays=[replace(replayed(), edits=edits)])
+    for as_json in (False, True):
+        print_letter(one, as_json=as_json)
+        print_list([row | {"topic": TOPIC, "partition": 3, "offset": 17}], 100, as_json=as_json)
+    shown = capsys.readouterr().out
+    assert "recipient" in shown
+    for personal in ("ann", "smith", "555"):
+        assert personal not in shown.casefold()
 
 
 @given(st.recursive(st.text(max_size=8), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=4), inner)))
 def test_no_mailbox_survives_anywhere(content: Any) -> None:
-    shown = json.dumps(masked([content, "bob@example.com", {"a@b": "c@d"}]), ensure_ascii=False)
+    document = {"reason": f"{content} bob@example.com", "a@b": "c@d", "order_id": content, "recipient": content}
+    shown = json.dumps(masked(document), ensure_ascii=False)
     assert "bob" not in shown
     assert "a@" not in shown
     assert "c@" not in shown
 
 
 def test_what_cannot_be_written_is_shown_all_the_same() -> None:
-    shown = masked(read_document(b'{"a\\ud800": ["\\udfff", NaN, -Infinity, 1e999, 1.5]}'))
-    assert shown == {"a?": ["?", "nan", "-inf", "inf", 1.5]}
+    document = read_document(
+        b'{"order_id": "\\udfff", "amount": NaN, "network": -Infinity, "status": 1e999, "a\\ud800": 1}'
+    )
+    shown = masked(document)
+    assert shown == {"order_id": "?", "amount": "nan", "network": "-inf", "status": "inf", "a?": "…"}
     json.dumps(shown, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(st.text())
 def test_text_without_an_at_stays_as_it_is(text: str) -> None:
-    without = text.replace("@", "")
+    without = re.sub("[@\uff20%\\[({]", "", text)
     assert masked_text(without) == without
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\xff", b"{", b"[" * 100_000, b"9" * 10_000])
+@pytest.mark.parametrize("filling", ["a", '"', "@", "a@", '"@', "a ", "%40", " (at"])
+def test_a_long_field_is_masked_at_once(filling: str) -> None:
+    masked_text(filling * (200_000 // len(filling)))
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\xff", b"{", b"[" * 100_000, b"9" * 10_000, b'{"a": "' + b'\\"' * 400_000]
+)
 def test_bytes_that_are_no_json_are_no_document(value: bytes | None) -> None:
     assert read_document(value) is None
+    with pytest.raises(InvalidEvent):
+        parse_event(value)
+
+
+@pytest.mark.parametrize(("depth", "is_read"), [(499, True), (800, False), (100_000, False)])
+def test_how_deep_a_value_may_be_nested_does_not_hang_on_the_stack(
+    depth: int, is_read: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = json.dumps(PENDING | {"event_id": "@"}).replace('"@"', "[" * depth + "]" * depth).encode()
+    one = letter(value)
+    print_letter(one, as_json=False)
+    assert ("nested too deeply" not in capsys.readouterr().out) == is_read
+    if is_read:
+        assert isinstance(prepared(one, read_settings_of(["network=ERC-20"]), TOPIC), Prepared)
+    else:
+        assert "nested too deeply" in why_not(one, "network=ERC-20")
 
 
 def test_a_place_is_read_as_it_is_shown() -> None:

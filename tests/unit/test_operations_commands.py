@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import structlog
 from rich.console import Console
+from typer.testing import CliRunner
 
 from operations.__main__ import app
 from operations.logs import configure_logs
@@ -227,3 +231,31 @@ def test_logs_can_be_had_readable_without_a_terminal() -> None:
     assert "batch_applied" in text
     assert "\x1b[" not in text
     assert not text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--partition", "99999999999"],
+        ["list", "--offset", str(2**63)],
+        ["list", "--older-than", "999999999d"],
+        ["replay", "3/17", "--actor", "x" * 201],
+    ],
+    ids=" ".join,
+)
+def test_what_no_record_can_have_is_bad_usage(arguments: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["dead-letters", *arguments])
+    assert ended.exit_code == 2, ended.output
+    assert "Invalid value" in ended.output
+
+
+def test_encodings_break_nothing(tmp_path: Path) -> None:
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for arguments, code, told in (
+        (["why", os.fsdecode(b"\xff")], 2, "locale's encoding"),
+        (["letters", "preview", "--to", str(tmp_path / "й")], 0, r"\u0439/ru-queued.eml"),
+        (["letters", "preview", "--to", str(tmp_path / "й"), "--json"], 0, r"\u0439/ru-queued.eml"),
+    ):
+        command = [sys.executable, "-m", "operations", *arguments]
+        ended = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+        assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended.stderr

@@ -33,6 +33,12 @@ def test_command_of_the_documentation_exists_with_these_options(arguments: tuple
         command.make_context("walletq", rest)  # raises where it could not be run so
 
 
+@pytest.mark.parametrize("arguments", [one for one in COMMANDS if "replay" in one], ids=" ".join)
+def test_no_page_sets_a_network_for_more_than_one_order(arguments: tuple[str, ...]) -> None:
+    if any(argument.startswith("network=") for argument in arguments):
+        assert "--order" in arguments or re.search(r"/[0-9]+/[0-9]+ ", " ".join(arguments))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_target_of_the_documentation_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
