@@ -196,8 +196,10 @@ def _partition_json(one: Partition, now: float) -> dict[str, Any]:
     }
 
 
-def stalled_seconds(one: Partition, now: float) -> float:
-    """For how long there has been work and no progress."""
+def stalled_seconds(one: Partition, now: float) -> float | None:
+    """For how long there has been work and no progress; None where it is not known whether there is work."""
+    if one.lag is None and not one.has_work:
+        return None
     return round(max(0.0, now - one.moved_at), 1) if one.has_work else 0.0
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitoring.following import History, answered, follow
 from monitoring.samples import Answer, ClockSample, End, MailSample, PartitionSample, Sample
-from monitoring.verdict import LIMITS, Problem, Verdict, as_json, judge
+from monitoring.verdict import LIMITS, Problem, Verdict, as_json, judge, stalled_seconds
 
 TOPIC = "order-status"
 PARTITION = PartitionSample(TOPIC, 3, "apply", next_offset=10, published_offset=10)
@@ -171,6 +171,16 @@ def test_before_the_first_answer_a_process_is_starting() -> None:
     verdict = judge(History(0.0, servers={"database": None, "kafka": None}), 1.0)
     assert problems(verdict) == {Problem.STARTING}
     assert (verdict.alive, verdict.ready) == (True, False)
+
+
+def test_without_the_end_nobody_knows_whether_it_stalls() -> None:
+    process = Process()
+    process.run(5, partition(step="wait"))
+    process.run(5, partition(step="wait"), {})
+    (known,) = process.history.partitions
+    assert (known.lag, stalled_seconds(known, process.now)) == (None, None)
+    process.run(5, partition(in_hand=3), {})
+    assert stalled_seconds(process.history.partitions[0], process.now) is not None  # what is in hand is known
 
 
 def test_progress_tells_lag_and_ages() -> None:
