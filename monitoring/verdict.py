@@ -34,6 +34,8 @@ class Problem(StrEnum):
     MAIL_SERVER_AWAY = "mail_server_away"
     DISPATCH_STUCK = "dispatch_stuck"
     "Mails are due, the servers answer, and yet none is taken on."
+    DISPATCH_FAILS = "dispatch_fails"
+    "As before, but the mailer knows why, and tries again: a restart would send mails twice."
     DELIVERIES_OVERDUE = "deliveries_overdue"
     "Mails go out, but later than they should."
     CLOCK_STUCK = "clock_stuck"
@@ -142,7 +144,10 @@ def _of_dispatch(history: History, now: float, answering_since: float, limits: L
     if mail is None or mail.refusals or _is_silent(mail.silent_seconds, limits):
         return
     stands = now - max(history.mail_turned_at, answering_since)
-    if stands > limits.stuck + mail.lease_seconds:
+    if mail.error:
+        if stands > limits.stuck:
+            yield Finding(Problem.DISPATCH_FAILS, "dispatch", stands, mail.error)
+    elif stands > limits.stuck + mail.lease_seconds:
         yield Finding(Problem.DISPATCH_STUCK, "dispatch", stands, f"{mail.in_flight} mails in flight, none ends")
     elif late > limits.overdue:
         yield Finding(Problem.DELIVERIES_OVERDUE, "deliveries", late, "the oldest has been due for so long")

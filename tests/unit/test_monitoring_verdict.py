@@ -153,6 +153,16 @@ def test_mailer_that_takes_on_nothing_is_stuck() -> None:
     assert not verdict.alive
 
 
+def test_mailer_whose_claims_or_outcomes_fail_is_alive_and_not_ready() -> None:
+    failing = Sample(mail=MAIL._replace(in_flight=8, error="settling: TimeoutError"))
+    assert Process().run(LIMITS.stuck - 1, failing, {}).ready
+    for seconds in (LIMITS.stuck + 5, LIMITS.stuck + 65):
+        verdict = Process().run(seconds, failing, {})
+        assert problems(verdict) == {Problem.DISPATCH_FAILS}
+        assert (verdict.alive, verdict.ready) == (True, False)
+        assert "TimeoutError" in verdict.findings[0].why
+
+
 def test_clock_that_does_not_look_is_stuck() -> None:
     sample = Sample(clock=ClockSample(looks=5, interval_seconds=30.0))
     assert Process().run(LIMITS.stuck + 29, sample, {}).alive
