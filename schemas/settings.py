@@ -138,6 +138,12 @@ class Settings(BaseModel):
         _ = url.port  # raises ValueError where it is not a number
         return value
 
+    @field_validator("traces_otlp_endpoint")
+    @classmethod
+    def _port_is_a_number(cls, value: str | None) -> str | None:
+        _ = value and urlsplit(value).port  # raises ValueError where it is none
+        return value
+
     @field_validator("mail_from", "company_name")
     @classmethod
     def _one_line(cls, value: str) -> str:

@@ -142,9 +142,10 @@ def test_port_that_is_taken_names_the_setting(port: int) -> None:
         pass
 
 
-def test_host_that_is_none_names_the_setting() -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "a" * 80])
+def test_host_that_is_none_names_the_setting(host: str) -> None:
     with (
         pytest.raises(SettingsError, match=r"WALLETQ_HTTP_HOST: .* is no address"),
-        monitoring("clock", SETTINGS.model_copy(update={"http_port": 1, "http_host": "no-such-host.invalid"})),
+        monitoring("clock", SETTINGS.model_copy(update={"http_port": 1, "http_host": host})),
     ):
         pass

@@ -38,7 +38,7 @@ WRONG = {
     "WALLETQ_LOG_FORMAT": ["logfmt"],
     "WALLETQ_HTTP_PORT": ["0", "65536", "http"],
     "WALLETQ_HTTP_HOST": ["a b", "http://h"],
-    "WALLETQ_TRACES_OTLP_ENDPOINT": ["collector:4318", "grpc://collector:4317", "http://"],
+    "WALLETQ_TRACES_OTLP_ENDPOINT": ["collector:4318", "grpc://collector:4317", "http://", "http://h:notaport"],
 }
 TAKES_ANY_TEXT = {
     "WALLETQ_KAFKA_SASL_USERNAME",
