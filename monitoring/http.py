@@ -74,6 +74,8 @@ def _listen(host: str, port: int, application: Application) -> WSGIServer:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     except OSError as error:
         raise SettingsError(f"WALLETQ_HTTP_HOST: {host} is no address of this machine: {error.strerror}") from None
+    except UnicodeError:
+        raise SettingsError(f"WALLETQ_HTTP_HOST: {host} is no address: a label is empty or too long") from None
     listening = type("_Listening", (_Server,), {"address_family": family})
     try:
         server: WSGIServer = make_server(host, port, application, listening, _Handler)

@@ -130,7 +130,8 @@ def _of_partitions(history: History, now: float) -> Iterator[Metric]:
             place.add_metric(labels, one.sample.next_offset)
         if one.lag is not None:
             lag.add_metric(labels, one.lag)
-        stalled.add_metric(labels, stalled_seconds(one, now))
+        if (stands := stalled_seconds(one, now)) is not None:
+            stalled.add_metric(labels, stands)
         if one.sample.published_offset is not None:
             outbox.add_metric(labels, unpublished_seconds(one, now))
     yield from (lag, place, stalled, outbox)
@@ -144,7 +145,8 @@ def _of_mail(history: History) -> Iterator[Metric]:
     if mail is not None:
         is_open.add_metric([], mail.refusals == 0)
         in_flight.add_metric([], mail.in_flight)
-        silent.add_metric([], mail.silent_seconds or 0)
+        if mail.silent_seconds is not None:
+            silent.add_metric([], mail.silent_seconds)
     yield from (is_open, in_flight, silent)
 
 

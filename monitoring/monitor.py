@@ -152,7 +152,11 @@ class Monitor:
         """Whether there was somebody through whom Kafka could be asked."""
         if self._ask_kafka is None:
             return False
-        self._ends = await self._ask_kafka()
+        try:
+            self._ends = await self._ask_kafka()
+        except BaseException:
+            self._ends = {}
+            raise
         return True
 
     async def _ask_database(self) -> bool:

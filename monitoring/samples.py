@@ -34,6 +34,8 @@ class MailSample(NamedTuple):
     "Seconds until it is asked again."
     silent_seconds: float | None
     "For how long every attempt has met silence; None where the server answers, or nobody has asked."
+    error: str | None = None
+    "Why the last claim, or settling, came to nothing; it is tried again."
 
 
 class ClockSample(NamedTuple):

@@ -34,6 +34,8 @@ class Problem(StrEnum):
     MAIL_SERVER_AWAY = "mail_server_away"
     DISPATCH_STUCK = "dispatch_stuck"
     "Mails are due, the servers answer, and yet none is taken on."
+    DISPATCH_FAILS = "dispatch_fails"
+    "As before, but the mailer knows why, and tries again: a restart would send mails twice."
     DELIVERIES_OVERDUE = "deliveries_overdue"
     "Mails go out, but later than they should."
     CLOCK_STUCK = "clock_stuck"
@@ -142,7 +144,10 @@ def _of_dispatch(history: History, now: float, answering_since: float, limits: L
     if mail is None or mail.refusals or _is_silent(mail.silent_seconds, limits):
         return
     stands = now - max(history.mail_turned_at, answering_since)
-    if stands > limits.stuck + mail.lease_seconds:
+    if mail.error:
+        if stands > limits.stuck:
+            yield Finding(Problem.DISPATCH_FAILS, "dispatch", stands, mail.error)
+    elif stands > limits.stuck + mail.lease_seconds:
         yield Finding(Problem.DISPATCH_STUCK, "dispatch", stands, f"{mail.in_flight} mails in flight, none ends")
     elif late > limits.overdue:
         yield Finding(Problem.DELIVERIES_OVERDUE, "deliveries", late, "the oldest has been due for so long")
@@ -196,8 +201,10 @@ def _partition_json(one: Partition, now: float) -> dict[str, Any]:
     }
 
 
-def stalled_seconds(one: Partition, now: float) -> float:
-    """For how long there has been work and no progress."""
+def stalled_seconds(one: Partition, now: float) -> float | None:
+    """For how long there has been work and no progress; None where it is not known whether there is work."""
+    if one.lag is None and not one.has_work:
+        return None
     return round(max(0.0, now - one.moved_at), 1) if one.has_work else 0.0
 
 

@@ -14,12 +14,13 @@ from pydantic import SecretStr
 from embedded.child import Child, first_to_end
 from embedded.errors import StackError
 from embedded.stack import Servers, Stack
-from schemas.settings import CONNECTION_FILE, PREFIX, Settings
+from schemas.settings import CONNECTION_FILE, PREFIX, Settings, SettingsError
 
 WALLETQ = (sys.executable, "-m", "operations")
 CONSUMERS = ("allocate", "mail", "clock")
 CONSUMER_STOP_SECONDS = 4
 CHILD_DIED = 3
+HIGHEST_PORT = 65_535
 
 Report = Callable[[str], None]
 
@@ -35,7 +36,16 @@ async def up(settings: Settings, folder: Path, *, servers_only: bool, report: Re
 
     Returns:
         The exit code: 0 after Ctrl-C, 1 where the folder is in use, 3 where a server or a consumer has died.
+
+    Raises:
+        SettingsError: there is no HTTP port for each of the consumers.
     """
+    last = 0 if servers_only or settings.http_port is None else settings.http_port + len(CONSUMERS) - 1
+    if last > HIGHEST_PORT:
+        raise SettingsError(
+            f"WALLETQ_HTTP_PORT: each of the {len(CONSUMERS)} processes has a port, the last {last}; "
+            f"expected at most {HIGHEST_PORT - len(CONSUMERS) + 1}"
+        )
     try:
         code = await until_interrupted(_run(settings, folder, servers_only=servers_only, report=report))
     except StackError as error:

@@ -105,8 +105,8 @@ class Settings(BaseModel):
     "Whether customers get a mail, too, when their order waits for a wallet, with its place in the queue."
     mail_queued_after_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10
     "Seconds that an order waits before that mail is due."
-    clock_interval_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 5
-    "Seconds between two looks of the clock at what has expired."
+    clock_interval_seconds: Annotated[float, Field(ge=0.1, le=60)] = 5
+    "Seconds between two looks of the clock at what has expired; longer, and its alert would take it for gone."
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     "auto: readable on a terminal, else JSON, an object on each line."
@@ -136,6 +136,12 @@ class Settings(BaseModel):
         if url.scheme not in schemes or not (url.hostname or url.query):
             raise ValueError(f"expected a URL such as {example}")
         _ = url.port  # raises ValueError where it is not a number
+        return value
+
+    @field_validator("traces_otlp_endpoint")
+    @classmethod
+    def _port_is_a_number(cls, value: str | None) -> str | None:
+        _ = value and urlsplit(value).port  # raises ValueError where it is none
         return value
 
     @field_validator("mail_from", "company_name")

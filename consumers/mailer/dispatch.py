@@ -3,11 +3,11 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -33,6 +33,7 @@ from consumers.mailer.verdicts import Kind, Phase, Verdict
 from consumers.waiting import first_of
 from schemas.settings import Settings
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 AHEAD = 8
@@ -152,6 +153,7 @@ class Dispatcher:
         self._settled: asyncio.Queue[Settled] = asyncio.Queue()
         self._in_flight = 0
         self._turns = 0
+        self._errors: dict[str, str] = {}
         self._silent_since: float | None = None
         "Since the first of the attempts that met silence, after the last that was answered (monotonic)."
         self._silent_at = 0.0
@@ -178,6 +180,11 @@ class Dispatcher:
         return self._turns
 
     @property
+    def error(self) -> str | None:
+        """Why the last attempt to claim, or to settle, came to nothing; it is made again."""
+        return next((f"{what}: {error}" for what, error in self._errors.items()), None)
+
+    @property
     def silent_seconds(self) -> float | None:
         """For how long every attempt has met silence; None where the last was answered, or is long ago."""
         now = time.monotonic()
@@ -192,7 +199,7 @@ class Dispatcher:
             workers.append(tasks.create_task(self._settle()))
             while not stop.is_set():
                 self.wake.clear()
-                pause = await patiently(self._claim, what="claiming deliveries", stop=stop)
+                pause = await self._patiently(self._claim, "claiming deliveries", stop)
                 if pause:
                     await first_of(self.wake, pause)
                 self._connections.close_idle()
@@ -202,19 +209,33 @@ class Dispatcher:
                 worker.cancel()
         await self._connections.close()
 
+    async def _patiently(self, step: Callable[[], Awaitable[T]], what: str, stop: asyncio.Event) -> T | None:
+        """As `patiently` does it, and note meanwhile why it has to be done again."""
+
+        async def noted() -> T:
+            try:
+                result = await step()
+            except SERVER_AWAY as error:
+                self._errors[what] = type(error).__name__
+                raise
+            self._errors.pop(what, None)
+            return result
+
+        return await patiently(noted, what=what, stop=stop)
+
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
-        if room > 0 or not self._in_flight:
-            self._turns += 1
         self._wants_room = room <= 0
         if self._wants_room:
+            self._turns += not self._in_flight
             return LOOK_SECONDS if self._gate.is_open or self._in_flight else max(0.01, self._gate.probe_in)
         holder = uuid4()
         is_probe = not self._gate.is_open
         claimed_at = time.monotonic()
         claims = await self._deliveries.claim(room, holder, self._terms.lease_seconds)
         read_at = time.monotonic()
+        self._turns += 1
         for claim, dossier in claims:
             self._in_flight += 1
             if ending := when_claimed(interrupted=claim.interrupted, unknown=self._terms.unknown):
@@ -323,7 +344,7 @@ class Dispatcher:
             batch = [await self._settled.get()]
             while not self._settled.empty():
                 batch.append(self._settled.get_nowait())
-            held = await patiently(partial(self._deliveries.settle, batch), what="settling", stop=never)
+            held = await self._patiently(partial(self._deliveries.settle, batch), "settling", never)
             self._in_flight -= len(batch)
             self._turns += 1
             if self._watch is not None:

@@ -54,6 +54,7 @@ class Watch:
                 gate.refusals,
                 gate.probe_in,
                 dispatcher.silent_seconds,
+                dispatcher.error,
             )
             return Sample(partitions=tuple(partitions), mail=mail)
 

@@ -99,6 +99,32 @@ async def test_an_unknown_outcome_is_not_forgotten_by_a_mailer_that_comes_to_it_
     assert row["state"] == state
 
 
+async def test_a_claim_that_fails_is_no_turn_and_its_error_is_kept_until_one_succeeds(world: World) -> None:
+    stop = asyncio.Event()
+    seen: list[tuple[int, str | None]] = []
+
+    class Locked(Deliveries):
+        async def claim(self, *of: Any) -> list[tuple[Claim, Dossier]]:
+            seen.append((dispatcher.turns, dispatcher.error))
+            if len(seen) < 3:
+                raise TimeoutError
+            stop.set()
+            return await super().claim(*of)
+
+    async with create_pool_of(world) as pool:
+        dispatcher = Dispatcher(
+            Locked(pool, world.topic),
+            Connections(read_mail_server("smtp://127.0.0.1:1"), trusting(None)),
+            Gate(time.monotonic),
+            unwritten,
+            Terms(2, LEASE_SECONDS, "resend"),
+            on_dead_letter=lambda: None,
+        )
+        await dispatcher.run(stop)
+    assert seen == [(0, None), *[(0, "claiming deliveries: TimeoutError")] * 2]
+    assert (dispatcher.turns, dispatcher.error) == (1, None)
+
+
 def unwritten(_dossier: Dossier, _at: datetime) -> Message:
     """No mail is to be written."""
     raise AssertionError

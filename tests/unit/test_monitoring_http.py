@@ -8,11 +8,13 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
+from prometheus_client.core import Metric
 from pydantic import SecretStr
 
 from monitoring.http import serving
 from monitoring.monitor import Monitor, monitoring
-from monitoring.samples import End, Sample
+from monitoring.samples import End, MailSample, PartitionSample, Sample
 from schemas.settings import Settings, SettingsError
 from tests.servers.wait import until
 
@@ -86,6 +88,34 @@ async def test_process_that_has_left_its_group_is_not_ready(monkeypatch: pytest.
             ) == 1
 
 
+async def test_what_kafka_said_is_forgotten_when_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SAMPLE_SECONDS", "ASK_SECONDS"):
+        monkeypatch.setattr(f"monitoring.monitor.{name}", 0.01)
+    monitor = Monitor("mail", SETTINGS.model_copy(update={"http_port": 1}))
+    place = PartitionSample("order-status", 3, "take", next_offset=10)
+    mail = MailSample(turns=1, in_flight=0, lease_seconds=60, refusals=0, probe_in=0, silent_seconds=None)
+    is_away = False
+
+    async def ends() -> dict[tuple[str, int], End]:
+        if is_away:
+            raise KafkaConnectionError
+        return {("order-status", 3): End(10, 10)}
+
+    def samples(name: str) -> list[Metric]:
+        return [one for one in monitor.metrics.registry.collect() if one.name == name and one.samples]
+
+    async def has(*names: str, known: bool) -> None:
+        await until(lambda: asyncio.sleep(0, all(bool(samples(name)) == known for name in names)))
+
+    measured = ("walletq_partition_lag_records", "walletq_partition_stalled_seconds")
+    async with monitor.running():
+        with monitor.following(lambda: Sample((place,), mail), ends):
+            await has(*measured, known=True)
+            assert not samples("walletq_mail_server_silent_seconds")
+            is_away = True
+            await has(*measured, known=False)
+
+
 def test_other_paths_and_methods_say_what_there_is(port: int) -> None:
     assert ask(port, "/")[0] == 404
     assert b"/livez, /readyz, /progress, /metrics" in ask(port, "/")[2]
@@ -112,9 +142,10 @@ def test_port_that_is_taken_names_the_setting(port: int) -> None:
         pass
 
 
-def test_host_that_is_none_names_the_setting() -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "a" * 80])
+def test_host_that_is_none_names_the_setting(host: str) -> None:
     with (
         pytest.raises(SettingsError, match=r"WALLETQ_HTTP_HOST: .* is no address"),
-        monitoring("clock", SETTINGS.model_copy(update={"http_port": 1, "http_host": "no-such-host.invalid"})),
+        monitoring("clock", SETTINGS.model_copy(update={"http_port": 1, "http_host": host})),
     ):
         pass

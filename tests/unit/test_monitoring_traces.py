@@ -56,6 +56,19 @@ def test_a_record_that_asks_for_no_trace_has_none(tmp_path: Path, traceparent: s
     assert written(tmp_path / "traces") == []
 
 
+def test_a_backlog_is_traced_whole_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")
+    traces = open_traces("allocate", Settings(traces_file=tmp_path / "traces"))
+    for _ in range(7_000):
+        tell(traces, SAMPLED)
+    assert traces is not None
+    traces.close()
+    assert len(written(tmp_path / "traces")) == 7_000
+
+
 def test_spans_are_added_to_what_the_file_has(tmp_path: Path) -> None:
     (tmp_path / "traces").write_text('{"name": "older"}\n')
     traces = open_traces("mail", Settings(traces_file=tmp_path / "traces"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitoring.following import History, answered, follow
 from monitoring.samples import Answer, ClockSample, End, MailSample, PartitionSample, Sample
-from monitoring.verdict import LIMITS, Problem, Verdict, as_json, judge
+from monitoring.verdict import LIMITS, Problem, Verdict, as_json, judge, stalled_seconds
 
 TOPIC = "order-status"
 PARTITION = PartitionSample(TOPIC, 3, "apply", next_offset=10, published_offset=10)
@@ -153,6 +153,16 @@ def test_mailer_that_takes_on_nothing_is_stuck() -> None:
     assert not verdict.alive
 
 
+def test_mailer_whose_claims_or_outcomes_fail_is_alive_and_not_ready() -> None:
+    failing = Sample(mail=MAIL._replace(in_flight=8, error="settling: TimeoutError"))
+    assert Process().run(LIMITS.stuck - 1, failing, {}).ready
+    for seconds in (LIMITS.stuck + 5, LIMITS.stuck + 65):
+        verdict = Process().run(seconds, failing, {})
+        assert problems(verdict) == {Problem.DISPATCH_FAILS}
+        assert (verdict.alive, verdict.ready) == (True, False)
+        assert "TimeoutError" in verdict.findings[0].why
+
+
 def test_clock_that_does_not_look_is_stuck() -> None:
     sample = Sample(clock=ClockSample(looks=5, interval_seconds=30.0))
     assert Process().run(LIMITS.stuck + 29, sample, {}).alive
@@ -171,6 +181,16 @@ def test_before_the_first_answer_a_process_is_starting() -> None:
     verdict = judge(History(0.0, servers={"database": None, "kafka": None}), 1.0)
     assert problems(verdict) == {Problem.STARTING}
     assert (verdict.alive, verdict.ready) == (True, False)
+
+
+def test_without_the_end_nobody_knows_whether_it_stalls() -> None:
+    process = Process()
+    process.run(5, partition(step="wait"))
+    process.run(5, partition(step="wait"), {})
+    (known,) = process.history.partitions
+    assert (known.lag, stalled_seconds(known, process.now)) == (None, None)
+    process.run(5, partition(in_hand=3), {})
+    assert stalled_seconds(process.history.partitions[0], process.now) is not None  # what is in hand is known
 
 
 def test_progress_tells_lag_and_ages() -> None:

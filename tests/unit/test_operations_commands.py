@@ -24,11 +24,12 @@ from operations.publishing import check_lines
 from operations.status.facts import Status, alert_level, partitions, pools
 from operations.status.screen import view
 from operations.terminal import Grid, as_text
+from operations.up import up
 from operations.wallets import read_addresses
 from schemas.catalogue import read_catalogue
 from schemas.events import FINAL
 from schemas.examples import EXAMPLES
-from schemas.settings import SettingsError
+from schemas.settings import Settings, SettingsError
 from storage.errors import WalletqError
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -259,3 +260,9 @@ def test_encodings_break_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "operations", *arguments]
         ended = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
         assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended.stderr
+
+
+async def test_up_needs_an_http_port_for_each_consumer(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"WALLETQ_HTTP_PORT: .* at most 65533"):
+        await up(Settings(http_port=65_534), tmp_path / "new", servers_only=False, report=print)
+    assert not (tmp_path / "new").exists()

@@ -33,12 +33,12 @@ WRONG = {
     "WALLETQ_MAIL_QUEUED": ["perhaps"],
     "WALLETQ_MAIL_QUEUED_AFTER_SECONDS": ["-1", "nan"],
     "WALLETQ_MAIL_UNKNOWN": ["forget"],
-    "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1"],
+    "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1", "61"],
     "WALLETQ_LOG_LEVEL": ["verbose"],
     "WALLETQ_LOG_FORMAT": ["logfmt"],
     "WALLETQ_HTTP_PORT": ["0", "65536", "http"],
     "WALLETQ_HTTP_HOST": ["a b", "http://h"],
-    "WALLETQ_TRACES_OTLP_ENDPOINT": ["collector:4318", "grpc://collector:4317", "http://"],
+    "WALLETQ_TRACES_OTLP_ENDPOINT": ["collector:4318", "grpc://collector:4317", "http://", "http://h:notaport"],
 }
 TAKES_ANY_TEXT = {
     "WALLETQ_KAFKA_SASL_USERNAME",
