@@ -1,20 +1,15 @@
 """`walletq deliveries`: list, show, retry, hold. It changes the mailer's table alone, and never what a mailer has."""
 
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
 
-import asyncpg
-
-from operations.process import COMMAND_SECONDS
+from operations.database import operator_session
 from operations.terminal import Grid, print_grids, print_json
 from schemas.settings import Settings, SettingsError
-from storage.database import connect
 from storage.errors import WalletqError
-from storage.migrations import check_migrated
 from storage.sql import read_queries
 
 SQL = read_queries("deliveries")
@@ -77,7 +72,7 @@ def closing(change: Change, delivery: Found) -> str | None:
 
 async def list_deliveries(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
     """Print deliveries. Returns the exit code."""
-    async with _connected(settings) as connection:
+    async with operator_session(settings, "deliveries") as connection:
         rows = await connection.fetch(SQL["list"], *wanted.arguments())
     if as_json:
         print_json([dict(row) for row in rows])
@@ -102,7 +97,7 @@ async def show_delivery(settings: Settings, notification_id: UUID, *, as_json: b
     Raises:
         WalletqError: there is none with this id.
     """
-    async with _connected(settings) as connection:
+    async with operator_session(settings, "deliveries") as connection:
         row = await connection.fetchrow(SQL["show"], notification_id)
     if row is None:
         raise WalletqError(f"there is no delivery {notification_id}. `walletq deliveries list` shows which there are.")
@@ -127,7 +122,7 @@ async def change_deliveries(settings: Settings, change: Change, wanted: Wanted, 
         wanted = replace(wanted, limit=len(wanted.ids))
     elif wanted.states is None:
         wanted = replace(wanted, states=CHANGED[change])
-    async with _connected(settings) as connection, connection.transaction():
+    async with operator_session(settings, "deliveries") as connection, connection.transaction():
         found = [Found(**row) for row in await connection.fetch(SQL["lock"], *wanted.arguments())]
         refused = {one.notification_id: why for one in found if (why := refusal(change, one))}
         changed = [one.notification_id for one in found if one.notification_id not in refused]
@@ -152,15 +147,3 @@ def _report(change: Change, changed: Sequence[UUID], refused: dict[UUID, str], *
     print(f"{len(changed)} deliveries are {'due' if change == 'retry' else 'held'} now")
     for one, why in refused.items():
         print(f"{one} {why}", file=sys.stderr)
-
-
-@asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq deliveries", command_seconds=COMMAND_SECONDS
-    )
-    try:
-        await check_migrated(connection)
-        yield connection
-    finally:
-        connection.terminate()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 from pydantic import ValidationError
 
-from operations.process import COMMAND_SECONDS
+from operations.database import connect_operator, operator_session
 from operations.terminal import print_json
 from producers.checks import known_currency
 from producers.operator import set_status
@@ -18,9 +18,7 @@ from schemas.catalogue import Catalogue, read_catalogue
 from schemas.events import FINAL, PAYMENT_TIMEOUT, OrderStatusChanged, Status
 from schemas.settings import Settings, SettingsError
 from schemas.topics import names
-from storage.database import connect
 from storage.errors import WalletqError
-from storage.migrations import check_migrated
 from storage.sql import read_queries
 
 SQL = read_queries("operations")
@@ -105,15 +103,9 @@ def several(order_id: str, orders: Sequence[tuple[str, str]]) -> WalletqError:
 
 
 async def _find(settings: Settings, change: Change, catalogue: Catalogue) -> Known:
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq order", command_seconds=COMMAND_SECONDS
-    )
-    try:
-        await check_migrated(connection)
+    async with operator_session(settings, "order") as connection:
         currencies = [change.currency] if change.currency else list(catalogue.currencies)
         rows = await connection.fetch(SQL["orders_by_id"], currencies, change.order_id)
-    finally:
-        connection.terminate()
     orders = [Known(row["currency"], row["status"], row["queue_place"] is not None) for row in rows]
     return only_one(orders, change.order_id)
 
@@ -136,9 +128,7 @@ def _event(change: Change, currency: str) -> OrderStatusChanged:
 async def _wait(settings: Settings, place: Place, seconds: float) -> str:
     """ "applied", the reason of the dead letter that it became, or that the time is over."""
     topic = names(settings).orders
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq order", command_seconds=COMMAND_SECONDS
-    )
+    connection = await connect_operator(settings, "order")
     try:
         async with asyncio.timeout(seconds):
             # What is waited for happens in another process.

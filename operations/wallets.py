@@ -6,16 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from operations.process import COMMAND_SECONDS
+from operations.database import operator_session
 from operations.terminal import Grid, print_grids, print_json
 from producers.operator import add_wallets, retire_wallets
 from producers.publisher import Publisher
 from schemas.catalogue import read_catalogue
 from schemas.events import Event
 from schemas.settings import Settings, SettingsError
-from storage.database import connect
 from storage.errors import WalletqError
-from storage.migrations import check_migrated
 from storage.sql import read_queries
 
 SQL = read_queries("operations")
@@ -75,14 +73,8 @@ async def list_wallets(
     settings: Settings, currency: str | None, network: str | None, status: str | None, *, as_json: bool
 ) -> int:
     """Print the wallets: their pool, status, and who holds them. Returns the exit code."""
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq wallets", command_seconds=COMMAND_SECONDS
-    )
-    try:
-        await check_migrated(connection)
+    async with operator_session(settings, "wallets") as connection:
         rows = await connection.fetch(SQL["wallets"], currency, network, status)
-    finally:
-        connection.terminate()
     if as_json:
         print_json([dict(row) for row in rows])
         return 0

@@ -1,24 +1,19 @@
 """`walletq dead-letters`: list, show, replay."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import asyncpg
-
+from operations.database import operator_session
 from operations.dead_letters.letters import Place, Wanted, find_letters, find_places, find_rows, read_place
 from operations.dead_letters.planning import Plan, Terms, plan
 from operations.dead_letters.replaying import Done, finish_begun, hold_replaying, put_onto_topic
 from operations.dead_letters.showing import print_letter, print_list, print_plan, question, write_raw
 from operations.kafka_log import open_log
-from operations.process import COMMAND_SECONDS
 from producers.publisher import Publisher
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings, SettingsError
 from schemas.topics import names
-from storage.database import connect
 from storage.errors import WalletqError
-from storage.migrations import check_migrated
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Replaying:
 
 async def list_letters(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
     """Print dead letters, the newest first. Returns the exit code."""
-    async with _connected(settings) as connection:
+    async with operator_session(settings, "dead-letters") as connection:
         rows = await find_rows(connection, wanted)
     print_list(rows, wanted.limit, as_json=as_json)
     return 0
@@ -49,7 +44,7 @@ async def show_letter(settings: Settings, place: str, *, raw: bool, as_json: boo
         WalletqError: there is none at this place, or its bytes were not kept.
     """
     at = read_place(place, names(settings).orders)
-    async with _connected(settings) as connection:
+    async with operator_session(settings, "dead-letters") as connection:
         letters = await find_letters(connection, [at])
     if not letters:
         raise WalletqError(f"there is no dead letter {at}. `walletq dead-letters list` shows which there are.")
@@ -74,7 +69,7 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
     if bool(wish.places) == is_described:
         raise SettingsError("which dead letters? Name their places, or say --reason, --order, --currency and the like")
     catalogue = read_catalogue(settings.catalogue)
-    async with _connected(settings) as connection:
+    async with operator_session(settings, "dead-letters") as connection:
         if wish.places:
             places, more = [read_place(text, topic) for text in dict.fromkeys(wish.places)], 0
         else:
@@ -104,18 +99,3 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
 def _unknown(places: Sequence[Place], what: Plan) -> list[Place]:
     known = {one.prepared.letter.place for one in what.going} | {one.letter.place for one in what.refused}
     return [place for place in places if place not in known]
-
-
-@asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(
-        settings.need_database(),
-        "walletq_operator",
-        application="walletq dead-letters",
-        command_seconds=COMMAND_SECONDS,
-    )
-    try:
-        await check_migrated(connection)
-        yield connection
-    finally:
-        connection.terminate()

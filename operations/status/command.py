@@ -6,16 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import asyncpg
-
+from operations.database import connect_operator
 from operations.kafka_log import open_log
-from operations.process import COMMAND_SECONDS
 from operations.status.facts import Status, read_status
 from operations.status.tables import as_document, grids
 from operations.terminal import print_grids, print_json
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
-from storage.database import AWAY, connect
+from storage.database import AWAY
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
 from storage.migrations import check_migrated
@@ -24,7 +22,7 @@ from storage.migrations import check_migrated
 async def show_status(settings: Settings, *, watch: float | None, as_json: bool) -> int:
     """Print the status once, or every `watch` seconds until Ctrl-C. Returns the exit code."""
     catalogue = read_catalogue(settings.catalogue)
-    connection = await _connected(settings)
+    connection = await connect_operator(settings, "status")
     try:
         await check_migrated(connection)
         async with open_log(settings) as log:
@@ -36,7 +34,7 @@ async def show_status(settings: Settings, *, watch: float | None, as_json: bool)
                     while not stop.is_set():
                         try:
                             if connection.is_closed():
-                                connection = await _connected(settings)
+                                connection = await connect_operator(settings, "status")
                             show(await read_status(settings, catalogue, connection, log, without_kafka=True), None)
                         except (ServerUnreachable, *AWAY) as error:
                             # The operator watches because something is wrong: the view is there when it is over.
@@ -48,12 +46,6 @@ async def show_status(settings: Settings, *, watch: float | None, as_json: bool)
     finally:
         connection.terminate()
     return 0
-
-
-async def _connected(settings: Settings) -> asyncpg.Connection:
-    return await connect(
-        settings.need_database(), "walletq_operator", application="walletq status", command_seconds=COMMAND_SECONDS
-    )
 
 
 def _stopped_by_signals() -> asyncio.Event:

@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 
+from operations.database import operator_session
 from operations.orders import several
 from operations.pace import expected_wait_seconds
-from operations.process import COMMAND_SECONDS
 from operations.terminal import print_json, print_lines, printable
 from operations.why.events import Heard, read_events
 from operations.why.facts import SQL, Facts, Refusal, read_facts, read_refusals
@@ -18,19 +18,13 @@ from operations.why.story import Happening, refused, story
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names
-from storage.database import connect
-from storage.migrations import check_migrated
 
 
 async def why(settings: Settings, order_id: str, currency: str | None, *, as_json: bool) -> int:
     """Print an order's story. Returns the exit code: 1 where the order is not known, or several have the id."""
     topic = names(settings).orders
     currencies = list(read_catalogue(settings.catalogue).currencies)
-    connection = await connect(
-        settings.need_database(), "walletq_operator", application="walletq why", command_seconds=COMMAND_SECONDS
-    )
-    try:
-        await check_migrated(connection)
+    async with operator_session(settings, "why") as connection:
         known = currency or await _currency_of(connection, order_id, currencies)
         facts = await read_facts(connection, topic, known, order_id) if known else None
         if facts is None or facts.order is None:
@@ -38,8 +32,6 @@ async def why(settings: Settings, order_id: str, currency: str | None, *, as_jso
             refusals = await read_refusals(connection, currency, order_id)
             _say_unknown(order_id, currency, similar, refusals, as_json=as_json)
             return 1
-    finally:
-        connection.terminate()
     heard = await read_events(settings, facts)
     _print(facts, heard, as_json=as_json)
     return 0
