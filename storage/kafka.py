@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from schemas.settings import Settings, SettingsError
 from storage.connections import take_closed_transports_for_lost
@@ -68,16 +68,36 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
     Raises:
         ServerUnreachable: names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        try:
-            async with asyncio.timeout(10):
-                await admin.start()
-        except (KafkaError, OSError, asyncio.TimeoutError) as error:
-            raise unreachable(settings, error) from error
+        async with asyncio.timeout(10):
+            admin = await _connected(settings)
+    except (KafkaError, OSError, asyncio.TimeoutError) as error:
+        raise unreachable(settings, error) from error
+    try:
         yield admin
     finally:
         await admin.close()
+
+
+async def _connected(settings: Settings) -> AIOKafkaAdminClient:
+    """An admin client that knows its brokers.
+
+    A broker that starts, or that has stood still, answers before its controller takes it for alive. aiokafka's client
+    begins without any broker then, and fails in requests to one.
+    """
+    while True:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        try:
+            await admin.start()
+            await admin.describe_cluster()
+        except NodeNotReadyError:
+            await admin.close()
+        except BaseException:
+            await admin.close()
+            raise
+        else:
+            return admin
+        await asyncio.sleep(0.1)
 
 
 async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:

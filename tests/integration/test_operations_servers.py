@@ -1,6 +1,7 @@
 """`walletq topics` and `walletq migrate`: what they make is right, once or twice or twice at once."""
 
 import asyncio
+import time
 
 import asyncpg
 import pytest
@@ -13,12 +14,24 @@ from storage.errors import MigrationChanged, NotMigrated
 from storage.kafka import admin_client
 from storage.migrations import check_migrated, migrate
 from storage.topics import check_topics, create_topics
+from tests.servers.servers import Servers
 from tests.servers.wait import until
 
 
 async def test_topics_are_created_once(settings: Settings) -> None:
     assert await create_topics(settings) == []
     assert await check_topics(settings) == []
+
+
+async def test_a_broker_that_stood_still_is_waited_for(settings: Settings, servers: Servers) -> None:
+    """Its controller has taken it for dead: for some milliseconds, every second time, it names no broker at all."""
+    for _ in range(4):
+        await servers.pause("kafka")
+        await asyncio.sleep(2.5)  # the broker's session passes
+        await servers.unpause("kafka")
+        until_settled = time.monotonic() + 0.3
+        while time.monotonic() < until_settled:
+            assert await create_topics(settings) == []
 
 
 async def test_two_may_create_the_topics_at_once(settings: Settings) -> None:
