@@ -5,7 +5,7 @@ is read from the last history when somebody asks; what is not known has no sampl
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -13,8 +13,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from monitoring.following import History
+from monitoring.following import History, PartitionKey
 from monitoring.pools import Tables
+from monitoring.samples import End
 from monitoring.verdict import Limits, Problem, judge, stalled_seconds, unpublished_seconds
 
 STEP_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -74,16 +75,23 @@ class States(Collector):
     """The metrics that are states."""
 
     def __init__(
-        self, process: str, history: Callable[[], History], tables: Callable[[], Tables | None], limits: Limits
+        self,
+        process: str,
+        history: Callable[[], History],
+        tables: Callable[[], Tables | None],
+        ends: Callable[[], Mapping[PartitionKey, End]],
+        limits: Limits,
     ) -> None:
         """Args:
         process: allocate, mail or clock.
         history: the last one.
         tables: what was last read of the database's tables; None where that is nothing, or too long ago.
+        ends: where Kafka's partitions end; without those that are not known.
         """
         self._process = process
         self._history = history
         self._tables = tables
+        self._ends = ends
         self._limits = limits
 
     def collect(self) -> Iterator[Metric]:
@@ -93,7 +101,9 @@ class States(Collector):
         yield from self._of_process(history, now)
         yield from _of_partitions(history, now)
         yield from _of_mail(history)
-        yield from _of_tables(self._tables(), history)
+        tables = self._tables()
+        yield from _of_tables(tables, history)
+        yield from _of_topics({} if tables is None else tables.places, {} if tables is None else self._ends())
 
     def _of_process(self, history: History, now: float) -> Iterator[Metric]:
         verdict = judge(history, now, self._limits)
@@ -174,6 +184,19 @@ def _of_tables(tables: Tables | None, history: History) -> Iterator[Metric]:
             deliveries.add_metric([state], count)
         due.add_metric([], tables.oldest_due_seconds)
     yield from (up, wallets, critical, waiting, oldest, deliveries, due)
+
+
+def _of_topics(places: Mapping[PartitionKey, int], ends: Mapping[PartitionKey, End]) -> Iterator[Metric]:
+    """Of all partitions, also those that nobody owns."""
+    keys = ("topic", "partition")
+    lag = _gauge("walletq_topic_lag_records", "Records, and markers, that are not applied, whoever owns them.", *keys)
+    place = _gauge("walletq_topic_next_offset", "The first record that is not applied, in the database.", *keys)
+    for (topic, partition), end in ends.items():
+        labels = [topic, str(partition)]
+        at = places.get((topic, partition), 0)  # nobody has owned it yet
+        place.add_metric(labels, at)
+        lag.add_metric(labels, max(0, end.end_offset - at))
+    yield from (lag, place)
 
 
 def _gauge(name: str, says: str, *labels: str) -> GaugeMetricFamily:

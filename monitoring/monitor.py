@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 ProcessName = Literal["allocate", "mail", "clock"]
 Ends = Callable[[], Awaitable[Mapping[PartitionKey, End]]]
-"Asks Kafka for the ends of the partitions that the process owns, if it owns any. Raises KafkaError and its like."
+"Asks Kafka for the ends of the partitions that the process owns, or is to look at. Raises KafkaError and its like."
 
 SAMPLE_SECONDS = 1.0
 ASK_SECONDS = 5.0
@@ -78,7 +78,8 @@ class Monitor:
         self._connection: asyncpg.Connection | None = None
         self._tables: tuple[float, Tables] | None = None
         self._oldest_due: float | None = None
-        self.metrics.registry.register(States(process, lambda: self._history, self._fresh_tables, limits))
+        states = States(process, lambda: self._history, self._fresh_tables, lambda: self._ends, limits)
+        self.metrics.registry.register(states)
         self.application = routes(
             {
                 "/livez": lambda: self._page(lambda verdict: verdict.alive),

@@ -1,4 +1,4 @@
-"""What the database's tables say of pools and deliveries."""
+"""What the database's tables say of pools, deliveries and places."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -31,6 +31,8 @@ class Tables(NamedTuple):
     pools: Sequence[Pool]
     deliveries: Mapping[str, int]
     oldest_due_seconds: float
+    places: Mapping[tuple[str, int], int]
+    "The first record of each topic's partition that is not applied, of those that have ever been owned."
 
 
 async def read_tables(connection: asyncpg.Connection, catalogue: Catalogue) -> Tables:
@@ -43,6 +45,7 @@ async def read_tables(connection: asyncpg.Connection, catalogue: Catalogue) -> T
         [Pool(**row, critical=catalogue.currencies[row["currency"]].critical_free) for row in rows],
         {state: counts.get(state, 0) for state in LIVE},
         oldest_due,
+        {(row["topic"], row["partition"]): row["next_offset"] for row in await connection.fetch(SQL["places"])},
     )
 
 

@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings
 from schemas.topics import topics
-from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
+from storage.kafka import MAX_FETCH_BYTES, outside_consumer, unreachable
 from storage.topics import cluster_id, find_topics
 
-START_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 "Where there is more to read, it comes within so long."
 SEEK_SECONDS = 5.0
@@ -123,22 +121,7 @@ async def open_log(settings: Settings, *, fetch_bytes: int = MAX_FETCH_BYTES) ->
     """
     counts = await find_topics(settings, *(topic.name for topic in topics(settings)))
     cluster = await cluster_id(settings)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=fetch_bytes,
-        fetch_max_wait_ms=20,  # partitions that are read to their end must not hold up the others
-    )
-    try:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await consumer.start()
-                await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
-        except (KafkaError, OSError, asyncio.TimeoutError) as error:
-            raise unreachable(settings, error) from error
+    # Partitions that are read to their end must not hold up the others.
+    options = {"max_partition_fetch_bytes": fetch_bytes, "fetch_max_wait_ms": 20}
+    async with outside_consumer(settings, **options) as consumer:
         yield KafkaLog(settings, consumer, cluster, counts)
-    finally:
-        await consumer.stop()

@@ -7,8 +7,8 @@ has no effect.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,10 +22,10 @@ from producers.publisher import Publisher
 from schemas.catalogue import read_catalogue
 from schemas.events import Event
 from schemas.settings import Settings
+from schemas.topics import names
 from storage.database import AWAY as DATABASE_AWAY
 from storage.database import connect
 from storage.errors import ServerUnreachable, TopicMissing
-from storage.kafka import admin_client
 from storage.migrations import check_migrated
 from storage.sql import read_queries
 
@@ -62,7 +62,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event, monitor: "Monitor |
     done = Done()
     clock: Clock | None = await Clock.open(settings, done)
     log.info("clock_started", interval_seconds=settings.clock_interval_seconds)
-    with _followed(monitor, settings, done):
+    async with _followed(monitor, settings, done):
         while clock is not None and not stop.is_set():
             try:
                 await _until_stopped(clock.run(), stop)
@@ -83,17 +83,14 @@ class Done:
     on_published: Callable[[Iterable[Event]], None] | None = None
 
 
-@contextmanager
-def _followed(monitor: "Monitor | None", settings: Settings, done: Done) -> Iterator[None]:
+@asynccontextmanager
+async def _followed(monitor: "Monitor | None", settings: Settings, done: Done) -> AsyncIterator[None]:
     """Let the monitor follow what is done."""
     if monitor is None:
         yield
         return
-    from monitoring.samples import ClockSample, End, Sample
-
-    async def ask_kafka() -> dict[tuple[str, int], End]:
-        async with admin_client(settings):
-            return {}
+    from monitoring.ends import TopicEnds
+    from monitoring.samples import ClockSample, Sample
 
     def count(events: Iterable[Event]) -> None:
         for kind, number in Counter(event.type for event in events).items():
@@ -101,8 +98,13 @@ def _followed(monitor: "Monitor | None", settings: Settings, done: Done) -> Iter
 
     done.on_published = count
     interval = settings.clock_interval_seconds
-    with monitor.following(lambda: Sample(clock=ClockSample(done.looks, interval)), ask_kafka):
-        yield
+    topics = names(settings)
+    ends = TopicEnds(settings, topics.orders, topics.notifications)
+    try:
+        with monitor.following(lambda: Sample(clock=ClockSample(done.looks, interval)), ends.ask):
+            yield
+    finally:
+        await ends.close()
 
 
 class Clock:

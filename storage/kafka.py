@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, NodeNotReadyError
 
@@ -18,6 +18,7 @@ from storage.records import take_any_header
 # Records on order-status may be as large as the broker takes (1 MiB by default, with its batch's header).
 MAX_FETCH_BYTES = 4 * 1024 * 1024
 FLUSH_SECONDS = 2.0
+START_SECONDS = 10.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -69,7 +70,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         ServerUnreachable: names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
     """
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(START_SECONDS):
             admin = await _connected(settings)
     except (KafkaError, OSError, asyncio.TimeoutError) as error:
         raise unreachable(settings, error) from error
@@ -98,6 +99,33 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
         else:
             return admin
         await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def outside_consumer(settings: Settings, **options: object) -> AsyncIterator[AIOKafkaConsumer]:
+    """A connected consumer of committed records that is in no group; it has no partitions yet.
+
+    Raises:
+        ServerUnreachable: names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        **options,
+    )
+    try:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await consumer.start()
+                await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
+        except (KafkaError, OSError, asyncio.TimeoutError) as error:
+            raise unreachable(settings, error) from error
+        yield consumer
+    finally:
+        await consumer.stop()
 
 
 async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:

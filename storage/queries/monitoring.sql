@@ -26,5 +26,8 @@ SELECT coalesce(greatest(0, extract(epoch FROM now() - min(next_attempt_at))), 0
 FROM deliveries
 WHERE next_attempt_at IS NOT NULL;
 
+-- places: the first record of each partition that is not applied
+SELECT topic, partition, next_offset FROM partitions;
+
 -- answer: the database answers
 SELECT 1;

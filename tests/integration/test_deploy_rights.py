@@ -22,6 +22,7 @@ from schemas.topics import names
 from storage.database import connect
 from storage.kafka import admin_client, client_options
 from tests.servers.choice import choose
+from tests.servers.endpoint import Endpoint, free_port
 from tests.servers.guarded_kafka import GuardedKafka, guarded_kafka
 from tests.servers.inbox import Inbox
 from tests.servers.processes import process, walletq
@@ -91,10 +92,11 @@ async def test_each_process_needs_only_its_own_rights(
     async with connected(logins["owner"]) as owner:
         await owner.execute((DEPLOY / "postgres" / "keda.sql").read_text())
 
+    endpoint = Endpoint(free_port())
     async with (
         process("allocate", of("allocator", "allocator").model_copy(update={"member_id": "allocator-1"})),
         process("mail", of("mailer", "mailer").model_copy(update={"mail_queued": True})),
-        process("clock", of("clock", "clock")),
+        process("clock", of("clock", "clock"), env={"WALLETQ_HTTP_PORT": str(endpoint.port)}),
     ):
         await does("wallets", "add", "--currency", "USDT", "--network", "TRC-20", WALLET, settings=operator)
         await does("publish", "-", settings=upstream, given=pending("first"))
@@ -109,6 +111,7 @@ async def test_each_process_needs_only_its_own_rights(
         await does("topics", "check", settings=operator)
         await does("verify", "--wait", "30", settings=operator)
         assert await lag_is_read(of("keda"))
+        await until(lambda: sees_notifications(endpoint, of("clock")), what="the clock to see where topics end")
     await can_no_more(of, logins)
 
 
@@ -184,6 +187,12 @@ async def read_one(settings: Settings, topic: str, group: str) -> bytes:
     async with asyncio.timeout(30), consumer:
         value: bytes = (await consumer.getone()).value
         return value
+
+
+async def sees_notifications(clock: Endpoint, settings: Settings) -> bool:
+    """Whether it is told where the topic ends that it does not publish to."""
+    topic = names(settings).notifications
+    return await clock.metric("walletq_topic_next_offset", topic=topic) is not None
 
 
 async def lag_is_read(keda: Settings) -> bool:

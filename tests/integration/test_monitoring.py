@@ -217,6 +217,21 @@ async def test_pools_and_events_are_counted(settings: Settings, database: asyncp
         assert await allocator.metric("walletq_partition_next_offset", partition=str(USDT)) == 7
 
 
+async def test_records_that_nobody_owns_are_seen_by_the_clock(settings: Settings) -> None:
+    topics = names(settings)
+    orders = {"topic": topics.orders, "partition": str(USDT)}
+    notifications = {"topic": topics.notifications, "partition": str(right_partition(b"ord-1"))}
+    async with watched("clock", settings) as clock:
+        await shows(clock, "walletq_topic_lag_records", 0, **orders)
+        await publish(settings, messages(wallet(1), pending("ord-1")))
+        await shows(clock, "walletq_topic_lag_records", 2, **orders)
+        await shows(clock, "walletq_topic_next_offset", 0, **orders)
+        async with watched("allocate", settings):
+            await shows(clock, "walletq_topic_lag_records", 0, **orders)
+            await shows(clock, "walletq_topic_next_offset", 2, **orders)
+            await shows(clock, "walletq_topic_lag_records", 1, **notifications)
+
+
 async def test_every_process_answers_on_its_port_and_stops_in_good_order(settings: Settings) -> None:
     async def answers_and_stops(name: str) -> None:
         endpoint = Endpoint(free_port())
