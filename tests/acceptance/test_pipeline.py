@@ -41,7 +41,7 @@ async def assert_exactly_what_the_rules_give(settings: Settings, database: async
     return model
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("members", [2])  # one of each: below
 async def test_members_share_the_work_and_agree_with_the_rules(
     settings: Settings, database: asyncpg.Connection, inbox: Inbox, members: int
@@ -59,7 +59,7 @@ async def test_members_share_the_work_and_agree_with_the_rules(
         await assert_exactly_what_the_rules_give(settings, database, inbox)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_an_allocator_killed_and_restarted_in_the_middle_loses_and_repeats_nothing(
     settings: Settings, database: asyncpg.Connection, inbox: Inbox
 ) -> None:

@@ -106,7 +106,7 @@ async def clear(prometheus: Prometheus, alerts: Collection[str], seconds: float 
     await until(none_of_them, seconds, f"{alerts} to clear")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_alerts_fire_and_clear_on_a_running_stack(
     settings: Settings, database: asyncpg.Connection, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ async def campaign(world: World, record: RecordProperty, *faults: Inject | Seque
         assert not tally.findings, f"after {name}:\n" + "\n".join(tally.findings)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_processes_that_die_or_stop_lose_nothing_and_come_back(
     settings: Settings, servers: Servers, record_property: RecordProperty
 ) -> None:
@@ -53,7 +53,7 @@ async def test_processes_that_die_or_stop_lose_nothing_and_come_back(
         )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_servers_that_fail_and_connections_that_break_lose_nothing(
     settings: Settings, servers: Servers, record_property: RecordProperty
 ) -> None:
@@ -71,7 +71,7 @@ async def test_servers_that_fail_and_connections_that_break_lose_nothing(
         )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_moody_mail_server_delays_mails_and_loses_none(
     settings: Settings, servers: Servers, record_property: RecordProperty
 ) -> None:
@@ -89,7 +89,7 @@ async def test_a_moody_mail_server_delays_mails_and_loses_none(
         assert await world.ask("SELECT FROM wallets WHERE status = 'cooling'"), "nothing cools in this world"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_a_full_disk_is_waited_for(settings: Settings, servers: Servers, record_property: RecordProperty) -> None:
     async with (
         own_disk(servers.database_admin_url, settings.need_database()) as disk,

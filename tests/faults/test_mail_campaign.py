@@ -33,7 +33,7 @@ ENDED = "SELECT count(*) FILTER (WHERE state NOT IN ('due', 'sending')) FROM del
 DEAD_LETTERS = "SELECT count(*) FROM dead_letters WHERE topic = $1 AND reason = 'mail_refused'"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_every_mail_is_accepted_or_ends_with_a_reason_and_twice_only_where_nobody_could_know(
     settings: Settings, database: asyncpg.Connection, record_property: RecordProperty
 ) -> None:
@@ -44,7 +44,7 @@ async def test_every_mail_is_accepted_or_ends_with_a_reason_and_twice_only_where
     assert count.twice["mailer killed"] <= 10 * Terms.of(settings).in_flight
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_where_an_unknown_outcome_is_held_no_mail_is_accepted_twice(
     settings: Settings, database: asyncpg.Connection, record_property: RecordProperty
 ) -> None:

@@ -26,7 +26,7 @@ AMOUNTS = "SELECT amount FROM orders WHERE currency = 'BTC' AND pending_offset I
 REFUSED = "SELECT value FROM dead_letters WHERE topic = $1 AND partition = $2 AND reason = 'amount_out_of_range'"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_every_process_is_replaced_under_load_and_no_partition_moves_and_nothing_is_lost(
     settings: Settings, servers: Servers, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

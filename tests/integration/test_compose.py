@@ -71,7 +71,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         assert project.left() == ""
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_commands_work_with_the_servers_alone(project: Project) -> None:
     project.up(*SERVERS)
     settings = project.settings

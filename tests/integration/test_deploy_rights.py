@@ -77,7 +77,7 @@ async def logins(settings: Settings) -> AsyncIterator[dict[str, SecretStr]]:
         admin.terminate()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_each_process_needs_only_its_own_rights(
     settings: Settings, kafka: GuardedKafka, logins: dict[str, SecretStr], inbox: Inbox
 ) -> None:

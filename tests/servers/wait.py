@@ -16,7 +16,7 @@ async def until(condition: Callable[[], Awaitable[Value]], timeout: float = ...,
 async def until(condition: Callable[[], Value], timeout: float = ..., what: str = ...) -> Value: ...  # noqa: ASYNC109
 async def until(
     condition: Callable[[], Any],
-    timeout: float = 30,  # noqa: ASYNC109 - the error must say what was waited for
+    timeout: float = 60,  # noqa: ASYNC109 - the error must say what was waited for
     what: str = "the condition",
 ) -> Any:
     """Ask every 20 ms until the answer is truthy, and return it.
