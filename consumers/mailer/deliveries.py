@@ -10,9 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
+from consumers.dead_letters import DeadLetter
 from consumers.errors import Fenced
 from consumers.mailer.endings import Dossier, Ending
-from consumers.mailer.notices import Changes, DeadLetter, Delivery, Known
+from consumers.mailer.notices import Changes, Delivery, Known
 from consumers.mailer.ranks import Ranks
 from storage.sql import read_queries
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
+from consumers.dead_letters import DeadLetter
 from operations.dead_letters.edits import Edit
 from schemas.settings import SettingsError
 from storage.sql import read_queries
@@ -72,20 +73,10 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A refused record as it is kept, and what was replayed of it."""
+class Letter(DeadLetter):
+    """A dead letter of any topic, and what was replayed of it."""
 
     topic: str
-    partition: int
-    offset: int
-    reason: str
-    message: str
-    record_at: datetime
-    key: bytes | None
-    value: bytes | None
-    value_length: int | None
-    value_sha256: str | None
-    traceparent: str | None
     replays: Sequence[Replay] = ()
 
     @property
