@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from consumers.mailer.connections import Connections
 from consumers.mailer.deliveries import Claim, Deliveries, Settled
 from consumers.mailer.endings import (
     GIVE_BACK,
@@ -28,7 +29,6 @@ from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import mail_refused
 from consumers.mailer.patience import SERVER_AWAY, patiently
 from consumers.mailer.silence import Silence
-from consumers.mailer.smtp import Connections
 from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Kind, Phase, Verdict
 from consumers.waiting import first_of

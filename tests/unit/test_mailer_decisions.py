@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending, when_claimed
 from consumers.mailer.gate import Gate
 from consumers.mailer.limits import Go, Later, Limits, domain_of
+from consumers.mailer.mail_server import MailServer, read_mail_server
 from consumers.mailer.notices import Known, Record, decide, mail_refused, read_notice
 from consumers.mailer.silence import Silence
-from consumers.mailer.smtp import MailServer, read_loss, read_mail_server
+from consumers.mailer.smtp import read_loss
 from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
