@@ -1,5 +1,6 @@
-"""The headers of a dead letter: why a record was refused, and where it came from."""
+"""A dead letter as its row has it, and its headers: why a record was refused, and where it came from."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +16,22 @@ from schemas.topics import (
 )
 
 Headers = list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that was refused, or a notification whose mail was; `value` is None where it was too large to keep."""
+
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    record_at: datetime
+    key: bytes | None
+    value: bytes | None
+    value_length: int | None
+    value_sha256: str | None
+    traceparent: str | None
 
 
 class Letter(Protocol):

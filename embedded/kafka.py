@@ -159,7 +159,7 @@ class Kafka:
 
     async def _serves(self) -> bool:
         """Whether the broker lists itself: from then on topics can be created."""
-        return await self._accepts() and await self._lists_itself()
+        return await self._accepts() and await lists_itself(self.bootstrap_servers)
 
     async def _accepts(self) -> bool:
         try:
@@ -169,15 +169,17 @@ class Kafka:
         writer.close()
         return True
 
-    async def _lists_itself(self) -> bool:
-        client = AIOKafkaClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=2_000)
-        try:
-            await client.bootstrap()
-            return bool(client.cluster.brokers())
-        except (KafkaError, OSError):
-            return False
-        finally:
-            await client.close()
+
+async def lists_itself(bootstrap_servers: str) -> bool:
+    """Whether the broker at this address does."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=2_000)
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await client.close()
 
 
 def _cluster_id() -> str:

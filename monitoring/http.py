@@ -5,8 +5,9 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from schemas.settings import SettingsError
 
@@ -14,9 +15,6 @@ SLOWEST_SECONDS = 5.0
 "Who takes longer to ask, or to take the answer, is cut off."
 STOP_SECONDS = 0.1
 "Within which the thread sees that it is to end."
-
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-"A WSGI application (PEP 3333)."
 
 
 class Page(NamedTuple):
@@ -28,7 +26,7 @@ class Page(NamedTuple):
 
 
 @contextmanager
-def serving(host: str, port: int, application: Application) -> Iterator[int]:
+def serving(host: str, port: int, application: WSGIApplication) -> Iterator[int]:
     """Serve while the block runs; yields the port, which is another one where it was 0.
 
     Raises:
@@ -45,10 +43,10 @@ def serving(host: str, port: int, application: Application) -> Iterator[int]:
         thread.join()
 
 
-def routes(pages: Mapping[str, Callable[[], Page]], applications: Mapping[str, Application]) -> Application:
+def routes(pages: Mapping[str, Callable[[], Page]], applications: Mapping[str, WSGIApplication]) -> WSGIApplication:
     """An application that answers GET and HEAD of the pages, and leaves other paths to the applications."""
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path in applications:
             return applications[path](environ, start_response)
@@ -69,7 +67,7 @@ def routes(pages: Mapping[str, Callable[[], Page]], applications: Mapping[str, A
     return answer
 
 
-def _listen(host: str, port: int, application: Application) -> WSGIServer:
+def _listen(host: str, port: int, application: WSGIApplication) -> WSGIServer:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     except OSError as error:
@@ -95,12 +93,12 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away in the middle is no event."""
 
 
 class _Handler(WSGIRequestHandler):
     timeout = SLOWEST_SECONDS
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base calls it
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base calls it
         """A probe every few seconds is no event either."""

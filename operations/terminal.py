@@ -4,10 +4,10 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 ALERT_STYLES = {"EMERGENCY": "bold red", "CRITICAL": "yellow", "OK": "green"}
 
@@ -41,8 +41,6 @@ def print_lines(title: str, above: Sequence[str], lines: Sequence[tuple[str, str
         plain = [title, *above, *(f"{before}  {text}" for before, text in lines), *below]
         print(printable("\n".join(plain)), flush=True)
         return
-    from rich.text import Text
-
     told = Table.grid(padding=(0, 2))
     told.add_column(no_wrap=True, style="dim")
     told.add_column(overflow="fold")
@@ -81,9 +79,7 @@ def _table(grid: Grid) -> Table:
     return table
 
 
-def _styled(cell: object) -> Any:
-    from rich.text import Text
-
+def _styled(cell: object) -> Text:
     return Text(_text(cell), style=ALERT_STYLES.get(str(cell), ""))
 
 

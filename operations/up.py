@@ -67,8 +67,8 @@ async def _run(settings: Settings, folder: Path, *, servers_only: bool, report: 
 
 
 @contextlib.asynccontextmanager
-async def running_stack(settings: Settings, folder: Path, report: Report) -> AsyncIterator[Settings]:
-    """The settings with every address filled in, while the servers behind them run.
+async def _started(settings: Settings, folder: Path, report: Report) -> AsyncIterator[tuple[Settings, Stack]]:
+    """The settings with every address filled in, and the servers behind them, for as long as the block runs.
 
     Servers that the settings do not name are started, the tables migrated, the topics created, and
     `connection.env` tells other commands of it until the end of the block.
@@ -77,12 +77,6 @@ async def running_stack(settings: Settings, folder: Path, report: Report) -> Asy
         FolderInUse: another process runs the servers of this folder.
         StackError: a server cannot start.
     """
-    async with _started(settings, folder, report) as (connected, _):
-        yield connected
-
-
-@contextlib.asynccontextmanager
-async def _started(settings: Settings, folder: Path, report: Report) -> AsyncIterator[tuple[Settings, Stack]]:
     from storage.migrations import migrate
     from storage.topics import create_topics
 

@@ -21,15 +21,6 @@ from schemas.fields import AddressText, Amount, Email, EventId, FreeText, Identi
 Status = Literal["pending", "paid", "processing", "completed", "cancelled", "failed"]
 FINAL = frozenset({"completed", "cancelled", "failed"})
 PAYMENT_TIMEOUT = "payment_timeout"
-CANCEL_REASONS = (
-    "client_not_responding",
-    "incorrect_data",
-    PAYMENT_TIMEOUT,
-    "technical_issue",
-    "client_request",
-    "other",
-)
-"""The known reasons of a cancellation. Others are taken too: a release is never refused for form."""
 
 # A string without an end goes to the end of the value: looked at again from each of its quotes it would take hours.
 _BRACKETS = re.compile(rb'[\[\]{}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)

@@ -7,9 +7,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from consumers.dead_letters import dead_letter_headers
+from consumers.dead_letters import DeadLetter, dead_letter_headers
 from consumers.mailer.deliveries import Deliveries
-from consumers.mailer.notices import DeadLetter
 from consumers.mailer.patience import patiently
 from consumers.waiting import first_of
 from schemas.topics import Names

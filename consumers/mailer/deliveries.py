@@ -10,9 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
+from consumers.dead_letters import DeadLetter
 from consumers.errors import Fenced
 from consumers.mailer.endings import Dossier, Ending
-from consumers.mailer.notices import Changes, DeadLetter, Delivery, Known
+from consumers.mailer.notices import Changes, Delivery, Known
 from consumers.mailer.ranks import Ranks
 from storage.sql import read_queries
 
@@ -203,7 +204,7 @@ class Deliveries:
         ahead = await self._ranks.ahead(connection, places, time.monotonic())
         return [replace(one, ahead=ahead.get(one.notification_id)) for one in dossiers]
 
-    async def _add_dead_letters(self, connection: Any, dead_letters: Sequence[DeadLetter]) -> None:
+    async def _add_dead_letters(self, connection: asyncpg.Connection, dead_letters: Sequence[DeadLetter]) -> None:
         if dead_letters:
             columns = _columns(map(astuple, dead_letters), 10)
             await connection.execute(SQL["add_dead_letters"], self._topic, *columns)

@@ -4,18 +4,18 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import structlog
 
+from consumers.mailer.connections import Connections
 from consumers.mailer.deliveries import Claim, Deliveries, Settled
 from consumers.mailer.endings import (
     GIVE_BACK,
-    Backoff,
     Dossier,
     Ending,
     after_sending,
@@ -28,70 +28,21 @@ from consumers.mailer.letters import Message, UnwritableLetter
 from consumers.mailer.limits import Go, Later, Limits, domain_of
 from consumers.mailer.notices import mail_refused
 from consumers.mailer.patience import SERVER_AWAY, patiently
-from consumers.mailer.smtp import Connections
+from consumers.mailer.silence import Silence
+from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Kind, Phase, Verdict
 from consumers.waiting import first_of
-from schemas.settings import Settings
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-AHEAD = 8
-"Deliveries claimed for each connection, so that none waits for the database."
 FRESH_SECONDS = 1.0
 "What was read of a delivery longer ago is read again before its mail goes out."
 LOOK_SECONDS = 1.0
 "Between two looks for what other mailers left."
-LONGEST_SEND_SECONDS = 30.0
 
 Composer = Callable[[Dossier, datetime], Message]
 "Writes the mail of a delivery at a time."
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The limits by which a mailer works."""
-
-    connections: int
-    lease_seconds: float
-    unknown: Literal["resend", "hold"]
-    backoff: Backoff = field(default_factory=Backoff)
-    stop_seconds: float = 8.0
-    per_second: float | None = None
-    per_domain: float | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Terms":
-        """Those of the settings."""
-        return cls(
-            settings.mail_connections,
-            settings.mail_lease_seconds,
-            settings.mail_unknown,
-            per_second=settings.mail_per_second,
-            per_domain=settings.mail_per_domain_per_second,
-        )
-
-    @property
-    def in_flight(self) -> int:
-        """The most deliveries under lease. Where an unknown outcome is held none is claimed ahead: after a crash
-        every claimed delivery counts as one. Nor are more than can begin in time under the overall limit."""
-        most = self.connections * (AHEAD if self.unknown == "resend" else 1)
-        return most if self.per_second is None else max(1, min(most, int(self.per_second * self.begin_seconds / 2)))
-
-    @property
-    def send_seconds(self) -> float:
-        """Within which a mail is handed over: well below the lease, or another mailer would send the same mail."""
-        return min(LONGEST_SEND_SECONDS, self.lease_seconds / 2)
-
-    @property
-    def begin_seconds(self) -> float:
-        """An attempt begins within so many seconds of its claim, or not at all."""
-        return self.answer_seconds - self.send_seconds
-
-    @property
-    def answer_seconds(self) -> float:
-        """The outcome is known within so many seconds of the claim."""
-        return self.lease_seconds * 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +105,7 @@ class Dispatcher:
         self._in_flight = 0
         self._turns = 0
         self._errors: dict[str, str] = {}
-        self._silent_since: float | None = None
-        "Since the first of the attempts that met silence, after the last that was answered (monotonic)."
-        self._silent_at = 0.0
-        "When the last of them began."
+        self._silence = Silence(time.monotonic, terms.forget_seconds)
         self._wants_room = False
         "There may be more that is due than there was room for."
         self._look_at = 0.0
@@ -187,10 +135,7 @@ class Dispatcher:
     @property
     def silent_seconds(self) -> float | None:
         """For how long every attempt has met silence; None where the last was answered, or is long ago."""
-        now = time.monotonic()
-        if self._silent_since is None or now - self._silent_at > self._terms.backoff.ceiling + LONGEST_SEND_SECONDS:
-            return None
-        return now - self._silent_since
+        return self._silence.seconds
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`; then finish what is in flight, within `stop_seconds`."""
@@ -323,11 +268,7 @@ class Dispatcher:
         )
 
     def _report(self, verdict: Verdict, began_at: float) -> None:
-        if verdict.is_answered:
-            self._silent_since = None
-        else:
-            self._silent_since = began_at if self._silent_since is None else self._silent_since
-            self._silent_at = began_at
+        self._silence.note(verdict, began_at)
         if verdict.kind is Kind.SERVER_REFUSES:
             if (pause := self._gate.refused(began_at)) is not None:
                 log.error("mail_server_refuses_us", answer=verdict.text, pause_seconds=pause)

@@ -14,9 +14,10 @@ from aiokafka.errors import KafkaError
 
 from consumers.errors import MembershipLost
 from consumers.group import leave
+from consumers.mailer.connections import Connections
 from consumers.mailer.dead_letters import DeadLetterPublisher
 from consumers.mailer.deliveries import Deliveries
-from consumers.mailer.dispatch import Composer, Dispatcher, Terms
+from consumers.mailer.dispatch import Composer, Dispatcher
 from consumers.mailer.dkim import read_signer
 from consumers.mailer.endings import Dossier
 from consumers.mailer.gate import Gate
@@ -30,11 +31,12 @@ from consumers.mailer.letters import (
     compose_queued,
     read_sender,
 )
+from consumers.mailer.mail_server import read_mail_server
 from consumers.mailer.notices import Changes
 from consumers.mailer.patience import patiently
 from consumers.mailer.proofreading import read_templates
 from consumers.mailer.queue_watch import QueueWatch
-from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.terms import Terms
 from consumers.mailer.tls import trusting
 from consumers.mailer.topic import read_topic
 from consumers.member import member

@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.errors import Fenced, LogDoesNotFit, MembershipLost
@@ -102,9 +101,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self.taking = 0
 
-    async def _fetch(self) -> Mapping[TopicPartition, list[Any]]:
+    async def _fetch(self) -> Mapping[TopicPartition, list[ConsumerRecord]]:
         try:
-            fetched: Mapping[TopicPartition, list[Any]] = await self._consumer.getmany(
+            fetched: Mapping[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
                 timeout_ms=POLL_MS, max_records=BATCH_RECORDS
             )
         except KafkaError as error:  # a server that is away is no error here: the consumer itself waits for it
@@ -132,7 +131,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             )
         self._on_changes(changes)
 
-    def _read(self, fetched: Mapping[TopicPartition, list[Any]]) -> list[Notice]:
+    def _read(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Notice]:
         """The fetched records, of partitions whose place is known."""
         notices = []
         for partition, records in fetched.items():

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from consumers.dead_letters import DeadLetter
 from consumers.mailer.endings import Dossier, Ending
 from schemas.events import WalletAssigned
 from schemas.topics import MAX_KEPT_BYTES
@@ -50,22 +51,6 @@ class Delivery:
     offset: int
     currency: str
     order_id: str
-    traceparent: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that was refused, or a notification whose mail was; `value` is None where it was too large to keep."""
-
-    partition: int
-    offset: int
-    reason: str
-    message: str
-    record_at: datetime
-    key: bytes | None
-    value: bytes | None
-    value_length: int | None
-    value_sha256: str | None
     traceparent: str | None
 
 

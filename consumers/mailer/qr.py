@@ -8,8 +8,6 @@ import zxingcpp
 
 MASK = 3
 "Readers take every mask. To compare all eight, as the standard advises for print, takes four times as long."
-QUIET_ZONE = 4
-"Modules of white around the code, which the library leaves as ISO/IEC 18004 wants it."
 PIXELS_PER_MODULE = 8
 "In a PNG of one bit a pixel a byte is eight pixels: so each module is a byte, black or white as the library has it."
 WINDOW_BITS, MEMORY_LEVEL = 13, 4

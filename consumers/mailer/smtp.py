@@ -1,4 +1,4 @@
-"""Kept connections to the mail server, and what an attempt to send over one came to."""
+"""A connection to the mail server, and what an attempt to send over it came to."""
 
 import asyncio
 import contextlib
@@ -8,119 +8,24 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from aiosmtplib.errors import SMTPTimeoutError
 
 from consumers.mailer.dialogue import GO_ON, Dialogue
 from consumers.mailer.letters import Message
+from consumers.mailer.mail_server import MailServer
 from consumers.mailer.tls import what_is_wrong
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 
 CHECK_AFTER_SECONDS = 5.0
 "A connection that was idle for longer is asked whether it still lives."
-CLOSE_AFTER_SECONDS = 30.0
-"A connection that was idle for longer is closed."
 MOST_MAILS = 100
 OLDEST_SECONDS = 300.0
 "A connection that has carried so many mails, or is so old, is replaced, before the server or a balancer ends it."
 
 OnPhase = Callable[[Phase, float], None]
 "Is told of a phase that is over, and how many seconds it took."
-
-_SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
-
-
-@dataclass(frozen=True)
-class MailServer:
-    """Where mail goes, and how."""
-
-    host: str
-    port: int
-    implicit_tls: bool
-    starttls: bool
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-
-def read_mail_server(url: str) -> MailServer:
-    """The server of a WALLETQ_SMTP_URL: smtps:// is TLS from the start; smtp:// needs STARTTLS, except on loopback."""
-    parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    implicit = parts.scheme == "smtps"
-    return MailServer(
-        host=host,
-        port=parts.port or (465 if implicit else 587),
-        implicit_tls=implicit,
-        starttls=not implicit and not _is_loopback(host),
-        user=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password or "") if parts.username else None,
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class Connections:
-    """The connections of one mailer: the one that was used last is used first, so that the others grow idle."""
-
-    def __init__(self, server: MailServer, tls: ssl.SSLContext, on_phase: OnPhase | None = None) -> None:
-        self._server = server
-        self._tls = tls
-        self._on_phase = on_phase
-        self._idle: list[Session] = []
-
-    async def send(self, message: Message, seconds: float, answer_seconds: float | None = None) -> Verdict:
-        """Send one message. Never raises for what the server or network does.
-
-        Args:
-            message: what to send.
-            seconds: within which it is handed over to the server.
-            answer_seconds: within which the server's answer to it is there; `seconds` where it is left out. A server
-                that is slow to answer has the message all the same: whoever gives up sends it twice.
-
-        Raises:
-            ValueError: the recipient is nothing that RCPT can say.
-        """
-        if not _SAFE.fullmatch(message.recipient):
-            raise ValueError("the recipient is no address, or would say more in SMTP than that")
-        now = asyncio.get_running_loop().time()
-        session = await self._take()
-        try:
-            verdict = await session.send(message, now + seconds, now + (answer_seconds or seconds))
-        except BaseException:
-            session.close()
-            raise
-        if session.is_open:
-            self._idle.append(session)
-        return verdict
-
-    def close_idle(self) -> None:
-        """Close what nobody has used for a while."""
-        for session in [session for session in self._idle if session.idle_seconds > CLOSE_AFTER_SECONDS]:
-            self._idle.remove(session)
-            session.close()
-
-    async def close(self) -> None:
-        """Take leave of the server."""
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*(session.quit() for session in idle))
-
-    async def _take(self) -> "Session":
-        while self._idle:
-            session = self._idle.pop()
-            if not session.is_worn:
-                return session
-            await session.quit()
-        return Session(self._server, self._tls, self._on_phase)
 
 
 class Session:

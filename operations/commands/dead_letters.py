@@ -2,14 +2,11 @@
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from operations.commands.options import Actor, Json, operator, read_duration
-
-if TYPE_CHECKING:
-    from operations.dead_letters.letters import Wanted
+from operations.commands.options import Actor, Json, Limit, operator, read_duration
 
 app = typer.Typer()
 dead_letters = typer.Typer(name="dead-letters", help="What was refused, and why.", no_args_is_help=True)
@@ -44,7 +41,6 @@ OlderThan = Annotated[
 NewerThan = Annotated[
     float | None, typer.Option("--newer-than", metavar="T", parser=read_duration, help="Only newer records.")
 ]
-Limit = Annotated[int, typer.Option("--limit", "-l", metavar="N", help="At most so many.", min=1, max=100_000)]
 
 
 @dead_letters.command("list", epilog="Example: walletq dead-letters list --reason network_required --newer-than 1d")
@@ -65,10 +61,12 @@ def dead_letters_list(
 ) -> None:
     """List dead letters, the newest first."""
     from operations.dead_letters.commands import list_letters
+    from operations.dead_letters.letters import Wanted
     from operations.process import run, settings_for_command
 
     settings = settings_for_command()
-    wanted = _wanted(topic, partition, offset, reason, order, currency, older_than, newer_than, state, limit)
+    replayed = None if state is None else state is State.replayed
+    wanted = Wanted(topic, partition, offset, reason, order, currency, older_than, newer_than, replayed, limit)
     raise typer.Exit(run(settings, list_letters(settings, wanted, as_json=as_json)))
 
 
@@ -137,11 +135,12 @@ def dead_letters_replay(
     """
     from operations.dead_letters.commands import Replaying, replay_letters
     from operations.dead_letters.edits import read_settings_of
+    from operations.dead_letters.letters import Wanted
     from operations.dead_letters.planning import Terms
     from operations.process import run, settings_for_command
 
-    state = None if again else State.open
-    wanted = _wanted(topic, partition, offset, reason, order, currency, older_than, newer_than, state, limit)
+    replayed = None if again else False
+    wanted = Wanted(topic, partition, offset, reason, order, currency, older_than, newer_than, replayed, limit)
     if not (places or yes or dry_run) and (as_json or not sys.stdin.isatty()):
         raise typer.BadParameter("there is no terminal to ask on: say --yes, or --dry-run to see what it comes to")
     settings = settings_for_command()
@@ -154,22 +153,3 @@ def dead_letters_replay(
         confirm=None if yes else lambda question: typer.confirm(question, err=True),
     )
     raise typer.Exit(run(settings, replay_letters(settings, wish, as_json=as_json)))
-
-
-def _wanted(
-    topic: str | None,
-    partition: int | None,
-    offset: int | None,
-    reasons: list[str] | None,
-    order_id: str | None,
-    currency: str | None,
-    older_than: float | None,
-    newer_than: float | None,
-    state: State | None,
-    limit: int,
-) -> "Wanted":
-    from operations.dead_letters.letters import Wanted
-
-    ages = (older_than, newer_than)
-    replayed = None if state is None else state is State.replayed
-    return Wanted(topic, partition, offset, reasons or None, order_id, currency, *ages, replayed, limit)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from operations.commands.options import Json
+from operations.commands.options import Json, OrderCurrency
 
 app = typer.Typer()
 
@@ -31,10 +31,7 @@ def status(
 @app.command(epilog="Example: walletq why ord-7f3c")
 def why(
     order_id: Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")],
-    currency: Annotated[
-        str | None,
-        typer.Option("--currency", "-c", metavar="C", help="Where several currencies have an order with this id."),
-    ] = None,
+    currency: OrderCurrency = None,
     as_json: Json = False,
 ) -> None:
     """Tell an order's story.

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from operations.commands.options import DeliveryState, Json, operator, read_duration
+from operations.commands.options import DeliveryState, Json, Limit, operator, read_duration
 
 if TYPE_CHECKING:
     from operations.deliveries import Change, Wanted
@@ -24,7 +24,6 @@ OlderThan = Annotated[
         "--older-than", metavar="T", parser=read_duration, help="Only those made longer ago: 90s, 15m, 2h, 7d."
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", "-l", metavar="N", help="At most so many.", min=1, max=100_000)]
 
 
 @deliveries.command("list", epilog="Example: walletq deliveries list --state failed --older-than 1h")

@@ -13,6 +13,11 @@ Network = Annotated[
     str | None,
     typer.Option("--network", "-n", metavar="N", help="The network; may be left out where the currency has one."),
 ]
+OrderCurrency = Annotated[
+    str | None,
+    typer.Option("--currency", "-c", metavar="C", help="Where several currencies have an order with this id."),
+]
+Limit = Annotated[int, typer.Option("--limit", "-l", metavar="N", help="At most so many.", min=1, max=100_000)]
 Addresses = Annotated[
     list[str] | None,
     typer.Argument(metavar="ADDRESS...", help="Addresses, in any form that the network knows.", show_default=False),

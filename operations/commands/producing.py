@@ -11,6 +11,7 @@ from operations.commands.options import (
     Currency,
     Json,
     Network,
+    OrderCurrency,
     Target,
     WalletStatus,
     operator,
@@ -48,10 +49,7 @@ def publish(
 def order_set_status(
     order_id: Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")],
     status: Annotated[Target, typer.Argument(metavar="STATUS", help="paid, processing, completed, cancelled, failed.")],
-    currency: Annotated[
-        str | None,
-        typer.Option("--currency", "-c", metavar="C", help="Where several currencies have an order with this id."),
-    ] = None,
+    currency: OrderCurrency = None,
     reason: Annotated[
         str | None,
         typer.Option("--reason", "-r", metavar="R", help="Such as client_request; free text up to 200 characters."),

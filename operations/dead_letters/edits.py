@@ -71,7 +71,7 @@ def edited(document: dict[str, Any], settings: Sequence[Setting]) -> tuple[dict[
     return document, edits
 
 
-def _kept(content: Any) -> str | None:
+def _kept(content: object) -> str | None:
     """A field's content as the database can keep it."""
     if content is None:
         return None

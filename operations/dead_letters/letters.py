@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
+from consumers.dead_letters import DeadLetter
 from operations.dead_letters.edits import Edit
 from schemas.settings import SettingsError
 from storage.sql import read_queries
@@ -45,7 +46,7 @@ class Wanted:
     limit: int = 100
 
     def arguments(self) -> tuple[object, ...]:
-        """As the statements `list` and `to_replay` take them."""
+        """As the statement `find` takes them, but for the order."""
         ages = (self.older_than, self.newer_than)
         record = (self.topic, self.partition, self.offset)
         return (*record, self.reasons, self.order_id, self.currency, *ages, self.replayed, self.limit)
@@ -72,20 +73,10 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A refused record as it is kept, and what was replayed of it."""
+class Letter(DeadLetter):
+    """A dead letter of any topic, and what was replayed of it."""
 
     topic: str
-    partition: int
-    offset: int
-    reason: str
-    message: str
-    record_at: datetime
-    key: bytes | None
-    value: bytes | None
-    value_length: int | None
-    value_sha256: str | None
-    traceparent: str | None
     replays: Sequence[Replay] = ()
 
     @property
@@ -120,30 +111,30 @@ def read_place(text: str, orders_topic: str) -> Place:
 
 async def find_rows(connection: asyncpg.Connection, wanted: Wanted) -> list[asyncpg.Record]:
     """What `list` shows, the newest first; without the records' bytes."""
-    rows: list[asyncpg.Record] = await connection.fetch(SQL["list"], *wanted.arguments())
+    places, _ = await find_places(connection, wanted, newest_first=True)
+    rows: list[asyncpg.Record] = await connection.fetch(SQL["rows"], *_columns(places))
     return rows
 
 
-async def find_places(connection: asyncpg.Connection, wanted: Wanted) -> tuple[list[Place], int]:
-    """What is to be replayed, in the order of the log, and how many more match."""
-    rows = await connection.fetch(SQL["to_replay"], *wanted.arguments())
+async def find_places(
+    connection: asyncpg.Connection, wanted: Wanted, *, newest_first: bool = False
+) -> tuple[list[Place], int]:
+    """Where they are, in the order of the log if not the newest first; and how many more match."""
+    rows = await connection.fetch(SQL["find"], *wanted.arguments(), newest_first)
     return [place_of(row) for row in rows], rows[0]["matches"] - len(rows) if rows else 0
 
 
 async def find_letters(connection: asyncpg.Connection, places: Sequence[Place]) -> list[Letter]:
     """The dead letters at these places, in the order of the log; those that there are."""
-    columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
     replays = await find_replays(connection, places)
-    return [
-        Letter(**row, replays=replays.get(place_of(row), [])) for row in await connection.fetch(SQL["at"], *columns)
-    ]
+    rows = await connection.fetch(SQL["at"], *_columns(places))
+    return [Letter(**row, replays=replays.get(place_of(row), [])) for row in rows]
 
 
 async def find_replays(connection: asyncpg.Connection, places: Iterable[Place]) -> Mapping[Place, list[Replay]]:
     """What was replayed of the dead letters at these places, the oldest first."""
-    columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
     found: dict[Place, list[Replay]] = defaultdict(list)
-    for row in await connection.fetch(SQL["replays"], *columns):
+    for row in await connection.fetch(SQL["replays"], *_columns(places)):
         fields = {name: row[name] for name in Replay.__dataclass_fields__ if name != "edits"}
         edits = [Edit(**edit) for edit in orjson.loads(row["edits"])]
         found[place_of(row)].append(Replay(**fields, edits=edits))
@@ -153,3 +144,8 @@ async def find_replays(connection: asyncpg.Connection, places: Iterable[Place]) 
 def place_of(row: Mapping[str, Any]) -> Place:
     """The place that a row names."""
     return Place(row["topic"], row["partition"], row["offset"])
+
+
+def _columns(places: Iterable[Place]) -> list[list[Any]]:
+    """Places as the columns that unnest() takes."""
+    return [list(column) for column in zip(*places, strict=True)] or [[], [], []]

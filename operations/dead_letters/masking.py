@@ -86,7 +86,7 @@ def _masked(path: str, content: Any) -> Any:
     return content
 
 
-def _valid(field: TypeAdapter[str], content: Any) -> str | None:
+def _valid(field: TypeAdapter[str], content: object) -> str | None:
     try:
         return field.validate_python(content)
     except ValidationError:

@@ -1,7 +1,7 @@
 """What the demo sees: the database, a few times a second."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,7 @@ async def read_look(connection: asyncpg.Connection, pools: list[tuple[str, str]]
     )
 
 
-def in_words(row: Any) -> str:
+def in_words(row: Mapping[str, Any]) -> str:
     """A row of `happenings` as a sentence."""
     if row["kind"] == "refused":
         return f"The record at {row['order_id']} was refused and became a dead letter: {row['reason']}"

@@ -1,35 +1,10 @@
 -- What `walletq dead-letters` reads and writes.
 
--- list: up to $10 dead letters, the newest first, of what is given: topic $1, partition $2, offset $3, reasons $4, order
--- $5, currency $6, refused more than $7 and less than $8 seconds ago, replayed or not $9
-SELECT d.topic, d.partition, d."offset", d.reason, d.message, d.record_at, d.value_length,
-       coalesce(field_of(d.value, 'status'), field_of(d.value, 'type')) AS event,
-       field_of(d.value, 'currency') AS currency, field_of(d.value, 'order_id') AS order_id, replays.count AS replays
-FROM dead_letters d
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM dead_letter_replays r
-    WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" AND r.published_offset IS NOT NULL
-) replays
-WHERE ($1::text IS NULL OR d.topic = $1)
-  AND ($2::int IS NULL OR d.partition = $2)
-  AND ($3::bigint IS NULL OR d."offset" = $3)
-  AND ($4::text[] IS NULL OR d.reason = ANY ($4))
-  AND ($5::text IS NULL OR field_of(d.value, 'order_id') = $5)
-  AND ($6::text IS NULL OR field_of(d.value, 'currency') = $6)
-  AND ($7::float8 IS NULL OR d.record_at < now() - make_interval(secs => $7))
-  AND ($8::float8 IS NULL OR d.record_at > now() - make_interval(secs => $8))
-  AND ($9::boolean IS NULL OR (replays.count > 0) = $9)
-ORDER BY d.record_at DESC, d.topic, d.partition, d."offset" DESC
-LIMIT $10;
-
--- to_replay: the places of up to $10 of the dead letters that `list` would find with the same arguments, in the order of
--- the log: by offset within a partition, else by time; and how many there are without the limit
+-- find: the places of up to $10 dead letters of what is given: topic $1, partition $2, offset $3, reasons $4, order $5,
+-- currency $6, refused more than $7 and less than $8 seconds ago, replayed or not $9; and how many there are without the
+-- limit. In the order of the log, by offset within a partition, else by time; or with $11 the newest first
 SELECT d.topic, d.partition, d."offset", count(*) OVER () AS matches
 FROM dead_letters d
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM dead_letter_replays r
-    WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" AND r.published_offset IS NOT NULL
-) replays
 WHERE ($1::text IS NULL OR d.topic = $1)
   AND ($2::int IS NULL OR d.partition = $2)
   AND ($3::bigint IS NULL OR d."offset" = $3)
@@ -38,9 +13,26 @@ WHERE ($1::text IS NULL OR d.topic = $1)
   AND ($6::text IS NULL OR field_of(d.value, 'currency') = $6)
   AND ($7::float8 IS NULL OR d.record_at < now() - make_interval(secs => $7))
   AND ($8::float8 IS NULL OR d.record_at > now() - make_interval(secs => $8))
-  AND ($9::boolean IS NULL OR (replays.count > 0) = $9)
-ORDER BY max(d.record_at) OVER (PARTITION BY d.topic, d.partition ORDER BY d."offset"), d.topic, d.partition, d."offset"
+  AND ($9::boolean IS NULL OR $9 = EXISTS (
+      SELECT FROM dead_letter_replays r
+      WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset"
+        AND r.published_offset IS NOT NULL
+  ))
+ORDER BY CASE WHEN NOT $11 THEN max(d.record_at) OVER (PARTITION BY d.topic, d.partition ORDER BY d."offset") END,
+         CASE WHEN $11 THEN d.record_at END DESC,
+         d.topic, d.partition, CASE WHEN $11 THEN -d."offset" ELSE d."offset" END
 LIMIT $10;
+
+-- rows: what a list says of the dead letters at these places (topics, partitions, offsets), in their order
+SELECT d.topic, d.partition, d."offset", d.reason, d.message, d.record_at, d.value_length,
+       coalesce(field_of(d.value, 'status'), field_of(d.value, 'type')) AS event,
+       field_of(d.value, 'currency') AS currency, field_of(d.value, 'order_id') AS order_id,
+       (SELECT count(*) FROM dead_letter_replays r
+        WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset"
+          AND r.published_offset IS NOT NULL) AS replays
+FROM unnest($1::text[], $2::int[], $3::bigint[]) WITH ORDINALITY AS place (topic, partition, "offset", number)
+JOIN dead_letters d USING (topic, partition, "offset")
+ORDER BY place.number;
 
 -- at: the dead letters at these places (topics, partitions, offsets) with their bytes, in the order of the log
 SELECT d.topic, d.partition, d."offset", d.reason, d.message, d.record_at, d.key, d.value, d.value_length,

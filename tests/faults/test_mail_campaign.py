@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from consumers.mailer.dispatch import Terms
+from consumers.mailer.terms import Terms
 from operations.verify import check
 from schemas.settings import Settings
 from schemas.topics import names

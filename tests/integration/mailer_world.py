@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from consumers.mailer import run_mailer
-from consumers.mailer.dispatch import Terms
+from consumers.mailer.terms import Terms
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from schemas.topics import Names, names

@@ -15,7 +15,7 @@ from consumers.mailer.notices import INVALID_EVENT, MAIL_REFUSED, UNKNOWN_ASSIGN
 from operations.dead_letters import commands
 from operations.dead_letters.commands import Replaying, replay_letters, show_letter
 from operations.dead_letters.edits import read_settings_of
-from operations.dead_letters.letters import Wanted
+from operations.dead_letters.letters import Wanted, find_places, find_rows, place_of
 from operations.dead_letters.planning import Terms
 from operations.dead_letters.replaying import ReplayUnderWay, hold_replaying
 from operations.orders import SQL as OPERATIONS
@@ -334,6 +334,21 @@ async def test_many_go_out_in_the_order_of_the_log_and_what_is_replayed_is_found
         assert (await replay(settings, out, sets=["network=TRC-20"], wanted=wanted))["code"] == 1
     rows = await database.fetch("SELECT order_id FROM orders ORDER BY queue_place")
     assert [row["order_id"] for row in rows] == [f"ord-{number}" for number in range(20)]
+
+
+async def test_the_newest_are_listed_first_and_the_log_is_replayed_in_its_own_order(
+    database: asyncpg.Connection,
+) -> None:
+    # In partition 0 the clock has gone back.
+    await database.execute(
+        'INSERT INTO dead_letters (topic, partition, "offset", reason, message, record_at)'
+        " SELECT 'orders', partition, number, 'no_wallet', '', now() - make_interval(mins => ago)"
+        " FROM (VALUES (0, 1, 10), (0, 2, 40), (0, 3, 5), (1, 1, 30)) AS v (partition, number, ago)"
+    )
+    listed = [place_of(row)[1:] for row in await find_rows(database, Wanted(limit=3))]
+    assert listed == [(0, 3), (0, 1), (1, 1)]
+    places, more = await find_places(database, Wanted(limit=3))
+    assert ([place[1:] for place in places], more) == ([(1, 1), (0, 1), (0, 2)], 1)
 
 
 @pytest.mark.usefixtures("database")

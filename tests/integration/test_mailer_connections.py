@@ -10,8 +10,9 @@ import pytest
 import trustme
 
 from consumers.mailer import smtp
+from consumers.mailer.connections import Connections
 from consumers.mailer.letters import Message
-from consumers.mailer.smtp import Connections, MailServer
+from consumers.mailer.mail_server import MailServer
 from consumers.mailer.tls import trusting
 from consumers.mailer.verdicts import Kind
 from tests.integration.mailer_world import MoodyServer, serving
@@ -131,7 +132,7 @@ async def test_an_idle_connection_is_asked_whether_it_lives_and_closed_in_the_en
         monkeypatch.setattr(smtp, "CHECK_AFTER_SECONDS", -1.0)
         assert (await connections.send(ANN, 5)).kind is Kind.SENT
         assert server.connections == 1
-        monkeypatch.setattr(smtp, "CLOSE_AFTER_SECONDS", -1.0)
+        monkeypatch.setattr("consumers.mailer.connections.CLOSE_AFTER_SECONDS", -1.0)
         connections.close_idle()
         assert (await connections.send(ANN, 5)).kind is Kind.SENT
         assert server.connections == 2

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from consumers.mailer.dispatch import Terms
+from consumers.mailer.terms import Terms
 from schemas.settings import Settings
 from tests.integration.mailer_world import (
     TRACEPARENT,

@@ -11,12 +11,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from consumers.mailer.connections import Connections
 from consumers.mailer.deliveries import SQL, Claim, Deliveries, Settled
-from consumers.mailer.dispatch import Dispatcher, Terms
+from consumers.mailer.dispatch import Dispatcher
 from consumers.mailer.endings import Dossier, Ending
 from consumers.mailer.gate import Gate
 from consumers.mailer.letters import Message
-from consumers.mailer.smtp import Connections, read_mail_server
+from consumers.mailer.mail_server import read_mail_server
+from consumers.mailer.terms import Terms
 from consumers.mailer.tls import trusting
 from schemas.events import WalletAssigned
 from schemas.settings import Settings

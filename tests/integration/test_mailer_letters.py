@@ -11,10 +11,11 @@ import pytest
 from aiosmtpd.smtp import Envelope
 from pydantic import SecretStr
 
+from consumers.mailer.connections import Connections
 from consumers.mailer.dkim import read_signer
 from consumers.mailer.letters import compose, compose_queued
+from consumers.mailer.mail_server import read_mail_server
 from consumers.mailer.proofreading import read_templates
-from consumers.mailer.smtp import Connections, read_mail_server
 from consumers.mailer.verdicts import Kind
 from schemas.settings import Settings
 from tests.integration.mailer_world import MoodyServer, World, mailing, open_world, serving

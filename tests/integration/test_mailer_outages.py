@@ -8,7 +8,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from consumers.mailer.dispatch import Terms
+from consumers.mailer.terms import Terms
 from consumers.mailer.topic import read_topic
 from schemas.settings import Settings
 from storage.database import connect

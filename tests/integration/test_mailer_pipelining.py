@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from consumers.mailer.connections import Connections
 from consumers.mailer.letters import Message
-from consumers.mailer.smtp import Connections, MailServer
+from consumers.mailer.mail_server import MailServer
 from consumers.mailer.verdicts import Kind
 from embedded.ports import HOST
 

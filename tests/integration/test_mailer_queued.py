@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from consumers.mailer import queue_watch, ranks
 from consumers.mailer.deliveries import SQL, Deliveries
-from consumers.mailer.dispatch import Terms
 from consumers.mailer.endings import Backoff
 from consumers.mailer.queue_watch import queued_uuid
 from consumers.mailer.ranks import Ranks
+from consumers.mailer.terms import Terms
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names

@@ -11,8 +11,8 @@ import structlog
 import trustme
 from pydantic import SecretStr
 
-from consumers.mailer.dispatch import Terms
 from consumers.mailer.endings import Backoff
+from consumers.mailer.terms import Terms
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from tests.integration.mailer_world import TRON, MoodyServer, World, eventually, mailing, open_world, serving

@@ -33,7 +33,7 @@ PENDING: dict[str, Any] = EXAMPLES["order_status_changed"][0]
 def letter(value: bytes | dict[str, Any] | None, reason: str = "unknown_network", topic: str = TOPIC) -> Letter:
     content = json.dumps(value).encode() if isinstance(value, dict) else value
     length = None if content is None else len(content)
-    return Letter(topic, 3, 17, reason, "why", NOW, b"USDT", content, length, "digest", None)
+    return Letter(3, 17, reason, "why", NOW, b"USDT", content, length, "digest", None, topic)
 
 
 def replayed(event_id: str = "e", offset: int | None = 20) -> Replay:
@@ -240,7 +240,7 @@ def test_an_event_without_an_id_gets_one() -> None:
 
 def test_what_cannot_be_replayed_says_why() -> None:
     assert "no value" in why_not(letter(None))
-    large = Letter(TOPIC, 3, 17, "invalid_event", "", NOW, None, None, 300_000, "digest", None)
+    large = Letter(3, 17, "invalid_event", "", NOW, None, None, 300_000, "digest", None, TOPIC)
     assert "300,000 bytes" in why_not(large)
     assert "no JSON object" in why_not(letter(b"[]"))
     assert "is no event: amount" in why_not(letter(PENDING | {"amount": 1}))

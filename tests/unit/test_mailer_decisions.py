@@ -12,12 +12,14 @@ from aiosmtplib import SMTPServerDisconnected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.mailer.dispatch import Terms
 from consumers.mailer.endings import Backoff, Dossier, Ending, after_sending, before_sending, when_claimed
 from consumers.mailer.gate import Gate
 from consumers.mailer.limits import Go, Later, Limits, domain_of
+from consumers.mailer.mail_server import MailServer, read_mail_server
 from consumers.mailer.notices import Known, Record, decide, mail_refused, read_notice
-from consumers.mailer.smtp import MailServer, read_loss, read_mail_server
+from consumers.mailer.silence import Silence
+from consumers.mailer.smtp import read_loss
+from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
 from schemas.events import WalletAssigned
 from schemas.trace import read_traceparent
@@ -193,6 +195,25 @@ def test_while_the_server_refuses_us_one_probe_at_a_time_goes_out() -> None:
     gate.unanswered(time.now)
     assert gate.is_open
     assert gate.refused(time.now) == 1
+
+
+def test_silence_lasts_from_the_first_attempt_that_met_it_until_an_answer() -> None:
+    time = Time()
+    silence = Silence(time, forgotten_after=60)
+    no_answer, refusal = (classify(Phase.CONNECT, problem) for problem in (NoAnswer("timeout"), Reply(554, "not you")))
+    assert silence.seconds is None
+    time.now = 30
+    silence.note(no_answer, 10)
+    silence.note(no_answer, 25)
+    assert silence.seconds == 20
+    time.now = 86  # nobody has asked for a minute
+    assert silence.seconds is None
+    silence.note(no_answer, 80)
+    assert silence.seconds == 76
+    silence.note(refusal, 85)
+    assert silence.seconds is None
+    silence.note(no_answer, 86)
+    assert silence.seconds == 0
 
 
 # Limits

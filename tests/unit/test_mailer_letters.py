@@ -20,7 +20,7 @@ from consumers.mailer.letters import (
     compose_queued,
     read_sender,
 )
-from consumers.mailer.qr import PIXELS_PER_MODULE, QUIET_ZONE, qr_png
+from consumers.mailer.qr import PIXELS_PER_MODULE, qr_png
 from schemas.payments import payment_uri
 from schemas.settings import SettingsError
 from tests.unit.letters import (
@@ -51,6 +51,7 @@ HEADERS = {
     "MIME-Version",
     "Content-Type",
 }
+QUIET_ZONE = 4  # modules of white around the code (ISO/IEC 18004)
 
 
 def written(letter: Letter | QueuedLetter) -> Message:

@@ -1,0 +1,62 @@
+"""The limits by which a mailer works: how many mails are under way, and how long each step of one may take."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consumers.mailer.endings import Backoff
+from schemas.settings import Settings
+
+AHEAD = 8
+"Deliveries claimed for each connection, so that none waits for the database."
+LONGEST_SEND_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The limits of one mailer."""
+
+    connections: int
+    lease_seconds: float
+    unknown: Literal["resend", "hold"]
+    backoff: Backoff = field(default_factory=Backoff)
+    stop_seconds: float = 8.0
+    per_second: float | None = None
+    per_domain: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Terms":
+        """Those of the settings."""
+        return cls(
+            settings.mail_connections,
+            settings.mail_lease_seconds,
+            settings.mail_unknown,
+            per_second=settings.mail_per_second,
+            per_domain=settings.mail_per_domain_per_second,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """The most deliveries under lease. Where an unknown outcome is held none is claimed ahead: after a crash
+        every claimed delivery counts as one. Nor are more than can begin in time under the overall limit."""
+        most = self.connections * (AHEAD if self.unknown == "resend" else 1)
+        return most if self.per_second is None else max(1, min(most, int(self.per_second * self.begin_seconds / 2)))
+
+    @property
+    def send_seconds(self) -> float:
+        """Within which a mail is handed over: well below the lease, or another mailer would send the same mail."""
+        return min(LONGEST_SEND_SECONDS, self.lease_seconds / 2)
+
+    @property
+    def begin_seconds(self) -> float:
+        """An attempt begins within so many seconds of its claim, or not at all."""
+        return self.answer_seconds - self.send_seconds
+
+    @property
+    def answer_seconds(self) -> float:
+        """The outcome is known within so many seconds of the claim."""
+        return self.lease_seconds * 0.9
+
+    @property
+    def forget_seconds(self) -> float:
+        """Without an attempt for so long nobody knows whether the server answers: a retry would have come."""
+        return self.backoff.ceiling + LONGEST_SEND_SECONDS
