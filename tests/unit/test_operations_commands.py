@@ -262,6 +262,44 @@ def test_encodings_break_nothing(tmp_path: Path) -> None:
         assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended.stderr
 
 
+LETTERS = ("letters", "preview", "--to", "letters")
+SETTINGS = {
+    "a setting": ({"WALLETQ_KAFKA_SSL_KEYFILE": "client.key"}, "needs WALLETQ_KAFKA_SSL_CERTFILE"),
+    "a URL of the database": ({"WALLETQ_DATABASE_URL": "postgresql://h/d?sslmode=on"}, "WALLETQ_DATABASE_URL: "),
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("allocate",), ("mail",), ("clock",), ("up",), ("status",), LETTERS], ids=" ".join
+)
+@pytest.mark.parametrize("wrong", SETTINGS)
+def test_a_wrong_setting_stops_every_command(
+    tmp_path: Path, arguments: tuple[str, ...], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables, said = SETTINGS[wrong]
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, arguments, env=variables)
+    assert isinstance(ended.exception, SettingsError)
+    assert said in str(ended.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("allocate",), ("status",), ("up", "--servers-only")], ids=" ".join)
+def test_a_variable_that_is_no_setting_is_told_and_stops_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "operations", *arguments]
+    # Nothing answers there: what follows the warning comes to an end.
+    servers = {
+        "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "WALLETQ_DATABASE_URL": "postgresql://127.0.0.1:1/d",
+        "WALLETQ_SMTP_URL": "smtp://127.0.0.1:1",
+    }
+    environ = os.environ | servers | {"WALLETQ_SMPT_URL": "smtp://h"}
+    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 3, ended.stderr
+    (line,) = [json.loads(line) for line in ended.stderr.splitlines() if "unknown_setting" in line]
+    assert (line["level"], line["variable"], line["closest"]) == ("warning", "WALLETQ_SMPT_URL", "WALLETQ_SMTP_URL")
+
+
 async def test_up_needs_an_http_port_for_each_consumer(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"WALLETQ_HTTP_PORT: .* at most 65533"):
         await up(Settings(http_port=65_534), tmp_path / "new", servers_only=False, report=print)
