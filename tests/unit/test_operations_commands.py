@@ -89,7 +89,7 @@ def test_order_id_of_several_currencies_lists_them() -> None:
 COMMANDS = [
     *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
     *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify", "replay"),
-    *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold"),
+    *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold", "deliveries settle"),
     *("dead-letters list", "dead-letters show", "dead-letters replay", "why", "letters preview"),
 ]
 
@@ -232,6 +232,17 @@ def test_logs_can_be_had_readable_without_a_terminal() -> None:
     assert "batch_applied" in text
     assert "\x1b[" not in text
     assert not text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--at", "yesterday"], ["--at", "2026-11-22T16:00:00"], ["--at", "2990-01-01T00:00:00Z"], ["--note", "a\nb"]],
+    ids=" ".join,
+)
+def test_a_mail_is_settled_with_a_time_that_is_over_and_a_note_on_one_line(wrong: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["deliveries", "settle", "3c1a1aeb-4ab5-4737-95ef-b9c0bcd2f0de", *wrong])
+    assert ended.exit_code == 2, ended.output
+    assert "expected a" in ended.output
 
 
 @pytest.mark.parametrize(
