@@ -25,11 +25,11 @@ from consumers.allocator.source import PartitionSource
 from consumers.allocator.state import Batch, Changes
 from consumers.allocator.store import Store
 from operations.kafka_log import open_log
-from operations.process import run_process
+from operations.process import run_process, settings_for_process
 from operations.replay.state import replayed_state
 from schemas.addresses import preload
 from schemas.catalogue import read_catalogue
-from schemas.settings import Settings, read_settings
+from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
 from storage.kafka import client_options
 
@@ -156,4 +156,4 @@ async def _decided(settings: Settings, size: int) -> tuple[list[Decided], str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(read_settings(connection_file=False), "allocate", partial(measure, sys.argv[1])))
+    sys.exit(run_process(settings_for_process(connection_file=False), "allocate", partial(measure, sys.argv[1])))

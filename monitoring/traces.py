@@ -22,6 +22,20 @@ EXPORT_SECONDS = 2.0
 "The longest that a collector is waited for, also at the stop."
 MOST_SPANS = 32_768
 "Wait for their export at most: two of the largest batches (4,000 orders of 3 spans) come at once and fit."
+EXPORTED_SPANS = 512
+"Go out at once, at most."
+EXPORT_EVERY_SECONDS = 5.0
+NO_LIMITS = SpanLimits(
+    max_attributes=SpanLimits.UNSET,
+    max_events=SpanLimits.UNSET,
+    max_links=SpanLimits.UNSET,
+    max_span_attributes=SpanLimits.UNSET,
+    max_event_attributes=SpanLimits.UNSET,
+    max_link_attributes=SpanLimits.UNSET,
+    max_attribute_length=SpanLimits.UNSET,
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+"What spans hold is ours alone, and bounded."
 Attributes = Mapping[str, str | int | bool]
 
 __all__ = ["SpanKind", "Traces", "open_traces"]
@@ -31,15 +45,23 @@ class Traces:
     """Makes spans of what has already happened."""
 
     def __init__(self, process: str, exporters: list[SpanExporter]) -> None:
-        # The environment is no source of settings: Resource.create() would read OTEL_… from it.
+        # The environment is no source of settings: what is left out here, the SDK would read from it, as OTEL_….
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=Resource({"service.name": f"walletq-{process}"}),
-            span_limits=SpanLimits(),
+            span_limits=NO_LIMITS,
             shutdown_on_exit=False,
         )
         for exporter in exporters:
-            self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MOST_SPANS))
+            self._provider.add_span_processor(
+                BatchSpanProcessor(
+                    exporter,
+                    max_queue_size=MOST_SPANS,
+                    schedule_delay_millis=EXPORT_EVERY_SECONDS * 1_000,
+                    max_export_batch_size=EXPORTED_SPANS,
+                    export_timeout_millis=EXPORT_SECONDS * 1_000,
+                )
+            )
         self._tracer = self._provider.get_tracer("walletq")
         # Spans are told in wall-clock time, of moments that were taken by the clock that never jumps.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()

@@ -1,8 +1,9 @@
-"""`walletq deliveries`: list, show, retry, hold. It changes the mailer's table alone, and never what a mailer has."""
+"""`walletq deliveries`: what it shows, and what it changes: the mailer's table alone, and never what a mailer has."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from storage.sql import read_queries
 SQL = read_queries("deliveries")
 
 Change = Literal["retry", "hold"]
+Act = Change | Literal["settle"]
+BECOMES = {"retry": "due", "hold": "held", "settle": "sent"}
 CHANGED = {"retry": ("failed", "held", "expired"), "hold": ("due",)}
 "Which states a change is about where neither an id nor a state is given."
 
@@ -37,22 +40,36 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What an operator has seen in the mail server's log."""
+
+    at: datetime | None = None
+    "When the server took the mail; None: before it was held."
+    note: str | None = None
+
+
+@dataclass(frozen=True)
 class Found:
     """A delivery, and whether its mail may still go out: its order holds the wallet, or waits, and has not expired."""
 
     notification_id: UUID
     kind: str
     state: str
+    attempts: int
     is_wanted: bool
     in_time: bool
 
 
-def refusal(change: Change, delivery: Found) -> str | None:
+def refusal(change: Act, delivery: Found) -> str | None:
     """Why a delivery cannot be changed; None where it can."""
     if delivery.state == "sending":
         return "is with a mailer at this moment"
     if change == "hold":
         return None if delivery.state == "due" else f"is {delivery.state}: there is nothing to hold back"
+    if change == "settle":
+        if delivery.state != "held":
+            return f"is {delivery.state}: only a mail that is held can be settled"
+        return None if delivery.attempts else "was held before anybody tried to send it: no mail server can have it"
     if delivery.state == "sent":
         return "is sent: a mail goes out once"
     if not delivery.is_wanted:
@@ -140,10 +157,22 @@ async def change_deliveries(settings: Settings, change: Change, wanted: Wanted, 
     return 0 if changed and not (wanted.ids and refused) else 1
 
 
-def _report(change: Change, changed: Sequence[UUID], refused: dict[UUID, str], *, as_json: bool) -> None:
+async def settle_delivery(settings: Settings, notification_id: UUID, seen: Seen, *, actor: str, as_json: bool) -> int:
+    """Write down that a held mail went out. Returns the exit code: 1 where it cannot be."""
+    said = f"settled by {actor}" + (f": {seen.note}" if seen.note else "")
+    async with operator_session(settings, "deliveries") as connection, connection.transaction():
+        rows = await connection.fetch(SQL["lock"], *Wanted([notification_id]).arguments())
+        why = refusal("settle", Found(**rows[0])) if rows else "is not known"
+        if why is None:
+            await connection.execute(SQL["settle"], notification_id, seen.at, said)
+    _report("settle", [] if why else [notification_id], {notification_id: why} if why else {}, as_json=as_json)
+    return 1 if why else 0
+
+
+def _report(change: Act, changed: Sequence[UUID], refused: dict[UUID, str], *, as_json: bool) -> None:
     if as_json:
         print_json({"changed": list(changed), "refused": {str(one): why for one, why in refused.items()}})
         return
-    print(f"{len(changed)} deliveries are {'due' if change == 'retry' else 'held'} now")
+    print(f"{len(changed)} deliveries are {BECOMES[change]} now")
     for one, why in refused.items():
         print(f"{one} {why}", file=sys.stderr)

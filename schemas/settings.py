@@ -5,11 +5,10 @@ Sources, first wins: the environment, a file named by `WALLETQ_…_FILE` (for se
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -37,6 +36,13 @@ _URLS = {
     "database_url": (("postgresql", "postgres"), "postgresql://user@host:5432/walletq"),
     "smtp_url": (("smtp", "smtps"), "smtp://host:587"),
 }
+_PAIRS = (
+    ("kafka_sasl_username", "kafka_sasl_password"),
+    ("kafka_sasl_password", "kafka_sasl_username"),
+    ("kafka_ssl_keyfile", "kafka_ssl_certfile"),
+    ("kafka_ssl_key_password", "kafka_ssl_certfile"),
+)
+"The first needs the second. Of the DKIM pair the mailer alone has both: it is the mailer that checks it."
 _SELECTOR = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
 
 
@@ -50,7 +56,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: str | None = None
-    "Where Kafka is: host:port, several separated by commas."
+    "Where Kafka is: host:port, several separated by commas; an IPv6 address stands in brackets."
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     kafka_sasl_username: str | None = None
@@ -122,8 +128,10 @@ class Settings(BaseModel):
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _hosts_and_ports(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*", value):
-            raise ValueError("expected host:port, several separated by commas")
+        if value is not None and not all(map(_is_host_and_port, value.split(","))):
+            raise ValueError(
+                "expected host:port, several separated by commas, a port from 1 to 65535, an IPv6 address in brackets"
+            )
         return value
 
     @field_validator("database_url", "smtp_url")
@@ -132,16 +140,24 @@ class Settings(BaseModel):
         if value is None:
             return None
         schemes, example = _URLS[str(info.field_name)]
-        url = urlsplit(value.get_secret_value())
+        url = _split(value.get_secret_value(), example)
         if url.scheme not in schemes or not (url.hostname or url.query):
             raise ValueError(f"expected a URL such as {example}")
-        _ = url.port  # raises ValueError where it is not a number
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        url = urlsplit(value.get_secret_value() if value else "")
+        if bool(url.username) != bool(url.password):
+            raise ValueError("expected a user and a password, or neither: smtp://user:password@host:587")
         return value
 
     @field_validator("traces_otlp_endpoint")
     @classmethod
     def _port_is_a_number(cls, value: str | None) -> str | None:
-        _ = value and urlsplit(value).port  # raises ValueError where it is none
+        if value is not None:
+            _split(value, "http://collector:4318")
         return value
 
     @field_validator("mail_from", "company_name")
@@ -162,6 +178,13 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _pairs_are_whole(self) -> "Settings":
+        for given, needed in _PAIRS:
+            if getattr(self, given) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{PREFIX}{given.upper()}: it needs {PREFIX}{needed.upper()}, too")
+        return self
+
     def need_kafka(self) -> str:
         """The bootstrap servers, or SettingsError where none are set."""
         return _needed("WALLETQ_KAFKA_BOOTSTRAP_SERVERS", self.kafka_bootstrap_servers, "host:9092")
@@ -175,6 +198,31 @@ class Settings(BaseModel):
         """The mail server's URL, or SettingsError where none is set."""
         value = self.smtp_url.get_secret_value() if self.smtp_url else None
         return _needed("WALLETQ_SMTP_URL", value, "smtp://host:587")
+
+
+def _is_host_and_port(text: str) -> bool:
+    try:
+        url = urlsplit(f"//{text}")
+        return url.netloc == text and "@" not in text and bool(url.hostname and url.port)
+    except ValueError:
+        return False
+
+
+def _split(text: str, example: str) -> SplitResult:
+    """The parts of a URL, of which the port is a number.
+
+    Raises:
+        ValueError: tells nothing of the URL: wherever it breaks, a password may be near.
+    """
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise ValueError(
+            f"expected a URL such as {example}, with a port up to 65535; "
+            "in a user or a password @ : / ? # [ ] are written %40 %3A %2F %3F %23 %5B %5D"
+        ) from None
+    return url
 
 
 def _needed(name: str, value: str | None, example: str) -> str:

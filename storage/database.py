@@ -1,12 +1,16 @@
 """Connections to PostgreSQL."""
 
 import asyncio
+import inspect
+import ssl
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import _parse_connect_dsn_and_args
 
+from schemas.settings import SettingsError
 from storage.errors import ServerUnreachable
 
 Role = Literal["walletq_allocator", "walletq_mailer", "walletq_operator"]
@@ -19,6 +23,36 @@ REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 "SQLSTATE classes 22 and 23: the record itself is what the database does not take. Look for these first."
 AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 "Everything else: the database is away, and to be tried again."
+
+
+def check_url(url: str) -> None:
+    """Whether asyncpg takes a URL, with the files that it names; asyncpg itself looks when it connects.
+
+    Raises:
+        SettingsError: it does not; names WALLETQ_DATABASE_URL and what is wrong, never the password.
+    """
+    problem = _problem_of(url)
+    if problem is not None:
+        raise SettingsError(f"WALLETQ_DATABASE_URL: {problem}")
+
+
+def _problem_of(url: str) -> str | None:
+    # For asyncpg a password ends at the first @, for everybody else at the last.
+    if urlsplit(url).netloc.count("@") > 1:
+        return "an @ in a user or a password is written %40"
+    arguments = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters) | {"dsn": url}
+    try:
+        places, _ = _parse_connect_dsn_and_args(**arguments)
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        return str(error).splitlines()[0]
+    except ssl.SSLError as error:
+        return f"certificates or a key that it names cannot be used: {error.reason or 'expected PEM'}"
+    except OSError as error:
+        return f"a file that it needs cannot be read: {error.strerror}"
+    except (ValueError, LookupError):  # they may tell a part of it
+        return "expected a URL such as postgresql://user:password@host:5432/walletq?sslmode=require"
+    ports = [place[1] for place in places if not isinstance(place, str)]  # else it is a socket's path
+    return None if all(0 < port < 65_536 for port in ports) else "expected a port from 1 to 65535"
 
 
 async def connect(

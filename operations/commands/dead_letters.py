@@ -112,7 +112,7 @@ def dead_letters_replay(
         typer.Option(
             "--set",
             metavar="FIELD=TEXT",
-            help="Edit the event: network=TRC-20, recipient.locale=en; expires_at= leaves a field out.",
+            help="Edit the event, one alone: network=TRC-20, recipient.locale=en; expires_at= leaves a field out.",
             show_default=False,
         ),
     ] = None,

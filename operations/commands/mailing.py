@@ -1,11 +1,20 @@
-"""The mailer's deliveries: list, show, retry, hold."""
+"""The mailer's deliveries: list, show, retry, hold, settle."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from operations.commands.options import DeliveryState, Json, Limit, operator, read_duration
+from operations.commands.options import (
+    DeliveryState,
+    Json,
+    Limit,
+    operator,
+    read_duration,
+    read_note,
+    read_past_time,
+)
 
 if TYPE_CHECKING:
     from operations.deliveries import Change, Wanted
@@ -100,6 +109,40 @@ def deliveries_hold(
     from operations.deliveries import Wanted
 
     _change("hold", Wanted(ids or None, state and [state.value], order, currency, older_than, limit), as_json=as_json)
+
+
+@deliveries.command(
+    "settle", epilog="Example: walletq deliveries settle 3c1a1aeb-4ab5-4737-95ef-b9c0bcd2f0de --note 'queued as 4F2C1'"
+)
+def deliveries_settle(
+    notification_id: Annotated[UUID, typer.Argument(metavar="ID", help="The notification's id.")],
+    *,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            parser=read_past_time,
+            help="When the mail server took it, such as 2026-11-22T16:00:00Z; when it was held where it is left out.",
+        ),
+    ] = None,
+    note: Annotated[
+        str | None,
+        typer.Option("--note", metavar="TEXT", parser=read_note, help="What the log says; nothing personal."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write down that a held mail went out.
+
+    For one that nobody knew whether it was sent, once you have seen in the mail server's log that it has it. The
+    delivery is sent then, nothing sends it again, and who settled it is on record.
+    """
+    from operations.deliveries import Seen, settle_delivery
+    from operations.process import run, settings_for_command
+
+    settings = settings_for_command()
+    work = settle_delivery(settings, notification_id, Seen(at, note), actor=operator(), as_json=as_json)
+    raise typer.Exit(run(settings, work))
 
 
 def _change(change: "Change", wanted: "Wanted", *, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 import math
 import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -28,6 +30,7 @@ AddressFile = Annotated[
 ]
 
 MOST_OF_AN_ACTOR = 200
+MOST_OF_A_NOTE = 200
 LONGEST_SECONDS = 36_525 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -83,6 +86,22 @@ def read_duration(text: str) -> float:
     if seconds > LONGEST_SECONDS:
         raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d, of 100 years at most")
     return float(seconds)
+
+
+def read_past_time(text: str) -> datetime:
+    """A time that is over, such as 2026-11-22T16:00:00Z."""
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None and time <= datetime.now(UTC):
+            return time
+    raise typer.BadParameter("expected a time that is over, with its offset, such as 2026-11-22T16:00:00Z")
+
+
+def read_note(text: str) -> str:
+    """Words to keep, on one line."""
+    if len(text) > MOST_OF_A_NOTE or not text.isprintable():
+        raise typer.BadParameter(f"expected at most {MOST_OF_A_NOTE} characters on one line")
+    return text
 
 
 def operator() -> str:

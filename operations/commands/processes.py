@@ -31,12 +31,10 @@ def up(
     """
     import asyncio
 
-    from operations.logs import configure_logs
+    from operations.process import settings_for_process
     from operations.up import up as run_up
-    from schemas.settings import read_settings
 
-    settings = read_settings(connection_file=False)
-    configure_logs(settings.log_level, settings.log_format)
+    settings = settings_for_process(connection_file=False)
     raise typer.Exit(asyncio.run(run_up(settings, ROOT, servers_only=servers_only, report=_report)))
 
 
@@ -47,10 +45,9 @@ def allocate() -> None:
     In the order of the log, until SIGTERM or Ctrl-C. With WALLETQ_MEMBER_ID a restart has its partitions at once.
     """
     from consumers.allocator import run_allocator
-    from operations.process import run_process
-    from schemas.settings import read_settings
+    from operations.process import run_process, settings_for_process
 
-    raise typer.Exit(run_process(read_settings(), "allocate", run_allocator))
+    raise typer.Exit(run_process(settings_for_process(), "allocate", run_allocator))
 
 
 @app.command(epilog="Example: WALLETQ_SMTP_URL=smtp://user:password@mail.example.com:587 walletq mail")
@@ -60,10 +57,9 @@ def mail() -> None:
     Until SIGTERM or Ctrl-C; any number of mailers share the work.
     """
     from consumers.mailer import run_mailer
-    from operations.process import run_process
-    from schemas.settings import read_settings
+    from operations.process import run_process, settings_for_process
 
-    raise typer.Exit(run_process(read_settings(), "mail", run_mailer))
+    raise typer.Exit(run_process(settings_for_process(), "mail", run_mailer))
 
 
 @app.command(epilog="Example: WALLETQ_CLOCK_INTERVAL_SECONDS=1 walletq clock")
@@ -73,11 +69,10 @@ def clock() -> None:
     Orders past their expiry are cancelled, wallets past their cool-down are free again. Until SIGTERM or Ctrl-C;
     several clocks do no harm.
     """
-    from operations.process import run_process
+    from operations.process import run_process, settings_for_process
     from producers.clock import run_clock
-    from schemas.settings import read_settings
 
-    raise typer.Exit(run_process(read_settings(), "clock", run_clock))
+    raise typer.Exit(run_process(settings_for_process(), "clock", run_clock))
 
 
 def _report(line: str) -> None:

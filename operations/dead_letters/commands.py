@@ -61,19 +61,27 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
     is replayed, or one that was named is not.
 
     Raises:
-        SettingsError: nothing says which, or places and a description do.
+        SettingsError: nothing says which, or places and a description do; or an edit is for more than one.
         ReplayUnderWay: another session does the same.
     """
     topic = names(settings).orders
     is_described = wish.wanted != Wanted(limit=wish.wanted.limit, replayed=wish.wanted.replayed)
     if bool(wish.places) == is_described:
         raise SettingsError("which dead letters? Name their places, or say --reason, --order, --currency and the like")
+    is_edited = bool(wish.terms.settings)
+    if is_edited and not (wish.places or wish.wanted.order_id is not None):
+        raise SettingsError("--set edits one dead letter: name its place, or say --order")
     catalogue = read_catalogue(settings.catalogue)
     async with operator_session(settings, "dead-letters") as connection:
         if wish.places:
             places, more = [read_place(text, topic) for text in dict.fromkeys(wish.places)], 0
         else:
             places, more = await find_places(connection, wish.wanted)
+        if is_edited and len(places) + more > 1:
+            raise SettingsError(
+                f"--set edits one dead letter, and these are {len(places) + more:,}: name the place of one,"
+                f" such as {places[0]}"
+            )
         if not wish.dry_run:
             await hold_replaying(connection)
         letters = await find_letters(connection, places)

@@ -21,7 +21,7 @@ from operations.dead_letters.replaying import ReplayUnderWay, hold_replaying
 from operations.orders import SQL as OPERATIONS
 from operations.verify import check
 from producers.publisher import Publisher
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from schemas.topics import HEADER_REPLAY_BY, HEADER_REPLAY_OF, PARTITIONS, names
 from storage.database import connect
 from storage.errors import ServerUnreachable
@@ -306,32 +306,26 @@ async def test_after_a_crash_the_same_command_finds_out_whether_the_event_went_o
 async def test_many_go_out_in_the_order_of_the_log_and_what_is_replayed_is_found_no_more(
     settings: Settings, database: asyncpg.Connection, out: Output
 ) -> None:
-    await publish(settings, messages(*(order(f"ord-{number}", network=None) for number in range(20))))
+    await publish(settings, [misplaced(order(f"ord-{number}"), key=b"BTC") for number in range(20)])
     async with allocating(settings):
         await processed(settings, database, 20)
-        wanted = Wanted(reasons=["network_required"], currency="USDT", replayed=False, limit=50)
+        wanted = Wanted(reasons=["wrong_key"], currency="USDT", replayed=False, limit=50)
         asked: list[str] = []
 
         def no(question: str) -> bool:
             asked.append(question)
             return False
 
-        wish = Replaying(
-            [],
-            wanted,
-            Terms(read_settings_of(["network=TRC-20"])),
-            "kim",
-            confirm=no,
-        )
+        wish = Replaying([], wanted, Terms(), "kim", confirm=no)
         assert await replay_letters(settings, wish, as_json=True) == 1
         assert asked[0].endswith("Replay 20 dead letters?")
         assert out.last()["replayed"] == []
         for first, count, notes in ((1, 15, ["5 more match, later in the log: --limit takes more"]), (16, 5, [])):
-            said = await replay(settings, out, sets=["network=TRC-20"], wanted=replace(wanted, limit=15))
+            said = await replay(settings, out, wanted=replace(wanted, limit=15))
             numbers = [int(one["words"].split()[5]) for one in said["replayed"]]
             assert (numbers, said["notes"]) == ([*range(first, first + count)], notes)
             await processed(settings, database, 20 + first - 1 + count)
-        assert (await replay(settings, out, sets=["network=TRC-20"], wanted=wanted))["code"] == 1
+        assert (await replay(settings, out, wanted=wanted))["code"] == 1
     rows = await database.fetch("SELECT order_id FROM orders ORDER BY queue_place")
     assert [row["order_id"] for row in rows] == [f"ord-{number}" for number in range(20)]
 
@@ -349,6 +343,18 @@ async def test_the_newest_are_listed_first_and_the_log_is_replayed_in_its_own_or
     assert listed == [(0, 3), (0, 1), (1, 1)]
     places, more = await find_places(database, Wanted(limit=3))
     assert ([place[1:] for place in places], more) == ([(1, 1), (0, 1), (0, 2)], 1)
+
+
+async def test_an_edit_is_refused_where_an_order_has_several_dead_letters(
+    settings: Settings, database: asyncpg.Connection, out: Output
+) -> None:
+    await publish(settings, messages(*(order("ord-1", network=None) for _ in range(2))))
+    async with allocating(settings):
+        await processed(settings, database, 2)
+        for limit in (1, 100):
+            wanted = Wanted(order_id="ord-1", replayed=False, limit=limit)
+            with pytest.raises(SettingsError, match="--set edits one dead letter, and these are 2: name the place"):
+                await replay(settings, out, sets=["network=TRC-20"], wanted=wanted, dry_run=True)
 
 
 @pytest.mark.usefixtures("database")
@@ -433,14 +439,25 @@ async def test_the_commands(settings: Settings, database: asyncpg.Connection, tm
         unsure = await walletq.run("dead-letters", "replay", "--currency", "USDT")
         assert unsure.code == 2
         assert "--yes" in unsure.err
-        both = await walletq.run("dead-letters", "replay", "--currency", "USDT", "--set", "network=TRC-20", "--yes")
-        assert (both.code, both.err) == (0, "")
+        edit = ("--set", "network=TRC-20", "--yes")
+        for many in (["--currency", "USDT"], ["--reason", "network_required"], [place, f"{placed[1].partition}/1"]):
+            refused = await walletq.run("dead-letters", "replay", *many, *edit)
+            assert refused.code == 2
+            assert "--set edits one dead letter" in refused.err
+        replayed = await walletq.run("dead-letters", "replay", place, *edit)
+        await processed(settings, database, 3)
+        by_order = await walletq.run("dead-letters", "replay", "--order", "ord-2", *edit)
         topic = names(settings).orders
-        assert both.out.splitlines() == [
+        assert (replayed.code, replayed.err, replayed.out) == (
+            0,
+            "",
             f"{topic}/{place}: replayed as {topic}/{placed[0].partition}/2: the order waits as number 1"
-            " for a wallet of USDT/TRC-20 (network nothing → TRC-20)",
+            " for a wallet of USDT/TRC-20 (network nothing → TRC-20)\n",
+        )
+        assert (by_order.code, by_order.out) == (
+            0,
             f"{topic}/{placed[1].partition}/1: replayed as {topic}/{placed[0].partition}/3: the order waits as number 2"
-            " for a wallet of USDT/TRC-20 (network TRC-21 → TRC-20)",
-        ]
-    for printed in (listed, shown, both):
+            " for a wallet of USDT/TRC-20 (network TRC-21 → TRC-20)\n",
+        )
+    for printed in (listed, shown, replayed, by_order):
         assert "ann.smith" not in printed.out

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from storage.database import connect, create_pool
 from tests.integration.commands import CommandLine
 from tests.integration.mailer_world import TRON, World, mailing, open_world
+from tests.servers.inbox import Inbox
 from tests.servers.wait import until
 
 ENDED = {
@@ -84,7 +85,7 @@ async def test_deliveries_are_listed_without_their_recipients(walletq: CommandLi
 
 
 async def test_a_delivery_that_is_not_there_is_answered_with_no(walletq: CommandLine) -> None:
-    for command in ("show", "retry", "hold"):
+    for command in ("show", "retry", "hold", "settle"):
         ended = await walletq.run("deliveries", command, str(uuid4()))
         assert ended.code == 1
         assert "no delivery" in ended.err or "is not known" in ended.err
@@ -144,6 +145,44 @@ async def test_without_ids_what_went_wrong_is_retried_and_what_is_due_is_held(
     assert set((await states(world)).values()) == {"due", "sent"}
 
 
+async def test_a_held_mail_that_the_server_has_is_settled_and_never_sent_again(
+    walletq: CommandLine, world: World, inbox: Inbox
+) -> None:
+    settled = await delivered(world, "ord-held", "held", 1)
+    await world.database.execute(
+        "UPDATE deliveries SET outcome = 'unknown: the mailer died', address = NULL, updated_at = '2026-01-01 00:00Z'"
+    )
+    ended = await walletq.run("deliveries", "settle", settled, "--note", "queued as 4F2C1", "--json")
+    assert (ended.code, ended.json) == (0, {"changed": [settled], "refused": {}})
+    row = await world.database.fetchrow(
+        "SELECT d.*, a.address AS assigned FROM deliveries d JOIN assignments a ON assignment_id = notification_id"
+    )
+    assert (row["state"], row["address"], row["attempts"]) == ("sent", row["assigned"], 1)
+    assert row["sent_at"] == datetime(2026, 1, 1, tzinfo=UTC)  # it was not later than that
+    assert row["outcome"].startswith("settled by operator")
+    assert row["outcome"].endswith(": queued as 4F2C1; was unknown: the mailer died")
+    for command in ("settle", "retry", "hold"):
+        again = await walletq.run("deliveries", command, settled)
+        assert again.code == 1
+        assert f"{settled} is sent" in again.err
+    await delivered(world, "ord-other", number=2)
+    async with mailing(world.settings):
+        await until(lambda: _all_are(world, "sent"))
+    assert len(await inbox.mails()) == 1
+
+
+async def test_only_a_held_mail_that_somebody_tried_to_send_is_settled(walletq: CommandLine, world: World) -> None:
+    ids = [await delivered(world, f"ord-{state}", state, n) for n, state in enumerate(("due", "failed", "expired"))]
+    for one in ids:
+        ended = await walletq.run("deliveries", "settle", one)
+        assert ended.code == 1
+        assert "only a mail that is held can be settled" in ended.err
+    assert (await walletq.run("deliveries", "hold", ids[0])).code == 0
+    ended = await walletq.run("deliveries", "settle", ids[0])
+    assert (ended.code, "before anybody tried to send it" in ended.err) == (1, True)
+    assert await states(world) == {"ord-due": "held", "ord-failed": "failed", "ord-expired": "expired"}
+
+
 async def test_a_change_leaves_what_a_mailer_has_and_a_mailer_what_is_being_changed(
     walletq: CommandLine, world: World
 ) -> None:
@@ -172,9 +211,7 @@ async def test_a_change_leaves_what_a_mailer_has_and_a_mailer_what_is_being_chan
 async def test_an_operator_changes_nothing_else(settings: Settings) -> None:
     operator = await connect(settings.need_database(), "walletq_operator")
     refused = [f"{verb} deliveries" for verb in ("DELETE FROM", "TRUNCATE")]
-    refused += [
-        f"UPDATE deliveries SET {column} = {column}" for column in ("address", "attempts", "lease_holder", "order_id")
-    ]
+    refused += [f"UPDATE deliveries SET {column} = {column}" for column in ("attempts", "lease_holder", "order_id")]
     refused += [
         "UPDATE orders SET email = ''",
         "UPDATE wallets SET status = ''",

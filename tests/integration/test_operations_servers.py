@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from storage.errors import MigrationChanged, NotMigrated
 from storage.kafka import admin_client
 from storage.migrations import check_migrated, migrate
 from storage.topics import check_topics, create_topics
+from tests.servers.proxy import proxying
 from tests.servers.servers import Servers
 from tests.servers.wait import until
 
@@ -61,6 +63,14 @@ async def test_check_says_what_is_missing_and_what_is_different(settings: Settin
     assert f"{of.orders}: cleanup.policy is compact, expected delete" in problems
     assert f"{of.orders}: message.timestamp.type is CreateTime, expected LogAppendTime" in problems
     assert await create_topics(settings) == [of.notifications]
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here")
+async def test_kafka_is_reached_by_an_ipv6_address(settings: Settings) -> None:
+    host, port = settings.need_kafka().rsplit(":", 1)
+    async with proxying((host, int(port)), host="::1") as proxy:
+        over = Settings.model_validate(settings.model_dump() | {"kafka_bootstrap_servers": proxy.address})
+        assert await check_topics(over) == []
 
 
 async def test_two_may_migrate_at_once_and_a_third_finds_nothing_to_do(empty: str) -> None:

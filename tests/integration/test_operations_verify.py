@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -24,6 +25,7 @@ from schemas.topics import names, topics
 from storage.database import connect
 from storage.kafka import admin_client, client_options
 from storage.topics import create_topics
+from tests.integration.commands import CommandLine
 from tests.servers.databases import Databases
 from tests.servers.embedded import run_alone
 from tests.servers.servers import Servers
@@ -120,6 +122,27 @@ async def test_what_does_not_hold_is_found(
         found = violated(await check(settings, drained=True))
     assert [finding for finding in found if finding.invariant == invariant and promise in finding.promise], found
     assert all(finding.offenders for finding in found)
+
+
+async def test_everything_holds_after_a_mail_was_settled(world: Settings, servers: Servers, tmp_path: Path) -> None:
+    async with copied(world, servers) as (settings, database):
+        row = await database.fetchrow(
+            "UPDATE deliveries SET state = 'held', outcome = 'unknown', address = NULL, sent_at = NULL,"
+            " updated_at = released_at + interval '1 hour' FROM assignments"
+            " WHERE notification_id = assignment_id AND deliveries.order_id = 'a'"
+            " RETURNING notification_id, assigned_at"
+        )
+        walletq = CommandLine(settings, tmp_path)
+        settled = await walletq.run(
+            *("deliveries", "settle", str(row["notification_id"]), "--at", row["assigned_at"].isoformat())
+        )
+        assert settled.code == 0, settled.err
+        assert violated(await check(settings, drained=True)) == []
+        await database.execute(
+            "UPDATE catalogues SET content ="
+            " jsonb_set(content::jsonb, '{currencies,USDT,cool_down_minutes}', '10'::jsonb)::text"
+        )
+        assert violated(await check(settings, replay=False)) == []
 
 
 async def test_what_cannot_be_checked_is_said(world: Settings, servers: Servers) -> None:

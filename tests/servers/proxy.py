@@ -29,6 +29,7 @@ class Proxy:
 
     target: tuple[str, int]
     port: int = 0
+    host: str = HOST
     delay: float = 0.0
     "Seconds that every chunk is held up, in either direction."
     links: set[Link] = field(default_factory=set)
@@ -39,7 +40,7 @@ class Proxy:
     @property
     def address(self) -> str:
         """host:port, for clients."""
-        return f"{HOST}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def cut(self) -> None:
         """Reset every connection; new ones are taken."""
@@ -50,7 +51,7 @@ class Proxy:
         """Take new connections."""
         if self._listening is None:
             self._flows.set()
-            self._listening = await asyncio.start_server(self._serve, HOST, self.port)
+            self._listening = await asyncio.start_server(self._serve, self.host, self.port)
             self.port = self._listening.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
@@ -123,9 +124,9 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxying(target: tuple[str, int], port: int = 0) -> AsyncIterator[Proxy]:
+async def proxying(target: tuple[str, int], port: int = 0, host: str = HOST) -> AsyncIterator[Proxy]:
     """A proxy at work, on this port or on one of its own."""
-    proxy = Proxy(target, port)
+    proxy = Proxy(target, port, host)
     await proxy.listen()
     try:
         yield proxy

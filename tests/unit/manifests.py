@@ -1,4 +1,4 @@
-"""The Kubernetes manifests of deploy/ as they would be applied, and KEDA's own word on what its objects may be."""
+"""The Kubernetes manifests of deploy/ as they would be applied, and what the operators say of objects of theirs."""
 
 import functools
 import json
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,27 @@ import yaml
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
-KEDA = "github.com/kedacore/keda/v2@v2.20.2"
-KEDA_SUM = "h1:SR60v8uIcelbveS8n/1jcl8tLdBBIbHMxmdOHw8tKqA="
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A Go module that has the schemas of a group of custom objects; nothing of it is run."""
+
+    module: str
+    sum: str
+    folder: str
+
+
+KEDA = Operator(
+    "github.com/kedacore/keda/v2@v2.20.2", "h1:SR60v8uIcelbveS8n/1jcl8tLdBBIbHMxmdOHw8tKqA=", "config/crd/bases"
+)
+PROMETHEUS = Operator(
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+    "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+    "example/prometheus-operator-crd",
+)
+OPERATORS = {"keda.sh": KEDA, "monitoring.coreos.com": PROMETHEUS}
+"By the group of their objects."
 
 Object = dict[str, Any]
 "An object of Kubernetes."
@@ -44,26 +64,33 @@ def pod_of(workload: Object) -> Object:
     return template
 
 
+def is_custom(thing: Object) -> bool:
+    """Whether an operator defines it, and not Kubernetes."""
+    return thing["apiVersion"].partition("/")[0] in OPERATORS
+
+
 @functools.cache
-def keda_source() -> Path:
-    """KEDA's source, which has the schemas; nothing of it is run."""
+def source_of(operator: Operator) -> Path:
+    """The source of a module."""
     if not shutil.which("go"):
-        pytest.skip("there is no Go to fetch KEDA's schemas with")
+        pytest.skip(f"there is no Go to fetch {operator.module} with")
     with tempfile.TemporaryDirectory() as folder:  # outside of any module
-        command = ["go", "mod", "download", "-json", KEDA]
+        command = ["go", "mod", "download", "-json", operator.module]
         answer = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=folder).stdout)
-    assert answer["Sum"] == KEDA_SUM
+    assert answer["Sum"] == operator.sum
     return Path(answer["Dir"])
 
 
-def check_keda_object(thing: Object) -> None:
-    """Raises jsonschema.ValidationError where KEDA's CustomResourceDefinition does not allow it."""
-    jsonschema.Draft202012Validator(_keda_schema(thing["kind"], thing["apiVersion"])).validate(thing)
+def check_custom_object(thing: Object) -> None:
+    """Raises jsonschema.ValidationError where its operator's CustomResourceDefinition does not allow it."""
+    jsonschema.Draft202012Validator(_schema(thing["kind"], thing["apiVersion"])).validate(thing)
 
 
 @functools.cache
-def _keda_schema(kind: str, version: str) -> Any:
-    file = keda_source() / "config" / "crd" / "bases" / f"keda.sh_{kind.lower()}s.yaml"
+def _schema(kind: str, version: str) -> Any:
+    group = version.partition("/")[0]
+    operator = OPERATORS[group]
+    file = source_of(operator) / operator.folder / f"{group}_{kind.lower()}s.yaml"
     definition = yaml.load(file.read_text(), yaml.CSafeLoader)["spec"]
     schemas = {f"{definition['group']}/{one['name']}": one["schema"] for one in definition["versions"]}
     return _strict(schemas[version]["openAPIV3Schema"])
@@ -71,7 +98,7 @@ def _keda_schema(kind: str, version: str) -> Any:
 
 def scaler_parameters(kind: str) -> set[str]:
     """What a trigger of KEDA can be told, which its schema leaves open."""
-    source = (keda_source() / "pkg" / "scalers" / f"{kind}_scaler.go").read_text()
+    source = (source_of(KEDA) / "pkg" / "scalers" / f"{kind}_scaler.go").read_text()
     return set(re.findall(r'keda:"name=(\w+)', source))
 
 

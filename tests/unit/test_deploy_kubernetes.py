@@ -7,11 +7,20 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import typer
+import yaml
 
 from operations.__main__ import app
 from schemas.settings import PREFIX, SECRETS, Settings, read_settings
 from schemas.topics import ALLOCATOR_GROUP, PARTITIONS, Names
-from tests.unit.manifests import ROOT, Object, check_keda_object, pod_of, rendered, scaler_parameters
+from tests.unit.manifests import (
+    ROOT,
+    Object,
+    check_custom_object,
+    is_custom,
+    pod_of,
+    rendered,
+    scaler_parameters,
+)
 
 NEWEST = kubernetes_validate.latest_version()
 WORKLOADS = ("Job", "StatefulSet", "Deployment")
@@ -33,7 +42,7 @@ def of_kind(*kinds: str) -> list[Object]:
 
 def test_every_object_is_what_kubernetes_takes() -> None:
     for thing in rendered("example"):
-        if not thing["apiVersion"].startswith("keda.sh/"):
+        if not is_custom(thing):
             kubernetes_validate.validate(thing, NEWEST, strict=True)
 
 
@@ -43,13 +52,15 @@ def test_a_misspelt_field_would_be_found() -> None:
             {"apiVersion": "v1", "kind": "ServiceAccount", "automount": False}, NEWEST, strict=True
         )
     (scaler, *_) = of_kind("ScaledObject")
-    with pytest.raises(jsonschema.ValidationError):
-        check_keda_object(scaler | {"spec": scaler["spec"] | {"maxReplicas": 12}})
+    (monitor,) = of_kind("PodMonitor")
+    for thing, misspelt in ((scaler, {"maxReplicas": 12}), (monitor, {"podMetricsEndpoint": []})):
+        with pytest.raises(jsonschema.ValidationError):
+            check_custom_object(thing | {"spec": thing["spec"] | misspelt})
 
 
 def test_scalers_are_what_keda_takes() -> None:
     for thing in of_kind("ScaledObject", "TriggerAuthentication"):
-        check_keda_object(thing)
+        check_custom_object(thing)
     authentications = {thing["metadata"]["name"]: thing for thing in of_kind("TriggerAuthentication")}
     for scaler in of_kind("ScaledObject"):
         for trigger in scaler["spec"]["triggers"]:
@@ -69,6 +80,31 @@ def test_scalers_know_the_group_the_topic_and_what_they_scale() -> None:
     assert allocator["maxReplicaCount"] == PARTITIONS
     metadata = allocator["triggers"][0]["metadata"]
     assert (metadata["consumerGroup"], metadata["topic"]) == (ALLOCATOR_GROUP, Names().orders)
+
+
+def test_every_process_is_scraped_as_the_job_that_the_alerts_know() -> None:
+    (monitor,) = of_kind("PodMonitor")
+    check_custom_object(monitor)
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    jobs = set()
+    for workload in of_kind(*PROCESSES):
+        pod = pod_of(workload)
+        (container,) = pod["spec"]["containers"]
+        labels = pod["metadata"]["labels"]
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert endpoint["port"] in {port["name"] for port in container["ports"]}
+        (job,) = {
+            rule["replacement"]
+            for rule in endpoint["relabelings"]
+            if (rule["targetLabel"], rule["regex"]) == ("job", labels["app.kubernetes.io/component"])
+        }
+        assert job == f"walletq-{container['args'][0]}"
+        jobs.add(job)
+    assert {rule["sourceLabels"][0] for rule in endpoint["relabelings"]} == {
+        "__meta_kubernetes_pod_label_app_kubernetes_io_component"
+    }
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())["scrape_configs"]
+    assert jobs == {config["job_name"] for config in scraped}
 
 
 def test_pods_keep_to_the_restricted_profile() -> None:

@@ -60,13 +60,24 @@ def test_a_backlog_is_traced_whole_whatever_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")
+    for variable, value in {
+        "OTEL_BSP_MAX_QUEUE_SIZE": "512",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000000",
+        "OTEL_BSP_SCHEDULE_DELAY": "0",
+        "OTEL_BSP_EXPORT_TIMEOUT": "never",
+        "OTEL_SPAN_LINK_COUNT_LIMIT": "0",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "0",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "none",
+    }.items():
+        monkeypatch.setenv(variable, value)
     traces = open_traces("allocate", Settings(traces_file=tmp_path / "traces"))
     for _ in range(7_000):
-        tell(traces, SAMPLED)
+        tell(traces, SAMPLED, link=CAUSE)
     assert traces is not None
     traces.close()
-    assert len(written(tmp_path / "traces")) == 7_000
+    spans = written(tmp_path / "traces")
+    assert len(spans) == 7_000
+    assert all(span["links"] and span["attributes"] for span in spans)
 
 
 def test_spans_are_added_to_what_the_file_has(tmp_path: Path) -> None:

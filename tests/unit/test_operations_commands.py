@@ -89,7 +89,7 @@ def test_order_id_of_several_currencies_lists_them() -> None:
 COMMANDS = [
     *("demo", "up", "allocate", "mail", "clock", "migrate", "topics create", "topics check", "publish"),
     *("order set-status", "wallets add", "wallets retire", "wallets list", "status", "verify", "replay"),
-    *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold"),
+    *("deliveries list", "deliveries show", "deliveries retry", "deliveries hold", "deliveries settle"),
     *("dead-letters list", "dead-letters show", "dead-letters replay", "why", "letters preview"),
 ]
 
@@ -235,6 +235,17 @@ def test_logs_can_be_had_readable_without_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [["--at", "yesterday"], ["--at", "2026-11-22T16:00:00"], ["--at", "2990-01-01T00:00:00Z"], ["--note", "a\nb"]],
+    ids=" ".join,
+)
+def test_a_mail_is_settled_with_a_time_that_is_over_and_a_note_on_one_line(wrong: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["deliveries", "settle", "3c1a1aeb-4ab5-4737-95ef-b9c0bcd2f0de", *wrong])
+    assert ended.exit_code == 2, ended.output
+    assert "expected a" in ended.output
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["list", "--partition", "99999999999"],
@@ -260,6 +271,44 @@ def test_encodings_break_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "operations", *arguments]
         ended = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
         assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended.stderr
+
+
+LETTERS = ("letters", "preview", "--to", "letters")
+SETTINGS = {
+    "a setting": ({"WALLETQ_KAFKA_SSL_KEYFILE": "client.key"}, "needs WALLETQ_KAFKA_SSL_CERTFILE"),
+    "a URL of the database": ({"WALLETQ_DATABASE_URL": "postgresql://h/d?sslmode=on"}, "WALLETQ_DATABASE_URL: "),
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("allocate",), ("mail",), ("clock",), ("up",), ("status",), LETTERS], ids=" ".join
+)
+@pytest.mark.parametrize("wrong", SETTINGS)
+def test_a_wrong_setting_stops_every_command(
+    tmp_path: Path, arguments: tuple[str, ...], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables, said = SETTINGS[wrong]
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, arguments, env=variables)
+    assert isinstance(ended.exception, SettingsError)
+    assert said in str(ended.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("allocate",), ("status",), ("up", "--servers-only")], ids=" ".join)
+def test_a_variable_that_is_no_setting_is_told_and_stops_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "operations", *arguments]
+    # Nothing answers there: what follows the warning comes to an end.
+    servers = {
+        "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "WALLETQ_DATABASE_URL": "postgresql://127.0.0.1:1/d",
+        "WALLETQ_SMTP_URL": "smtp://127.0.0.1:1",
+    }
+    environ = os.environ | servers | {"WALLETQ_SMPT_URL": "smtp://h"}
+    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 3, ended.stderr
+    (line,) = [json.loads(line) for line in ended.stderr.splitlines() if "unknown_setting" in line]
+    assert (line["level"], line["variable"], line["closest"]) == ("warning", "WALLETQ_SMPT_URL", "WALLETQ_SMTP_URL")
 
 
 async def test_up_needs_an_http_port_for_each_consumer(tmp_path: Path) -> None:

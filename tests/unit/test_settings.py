@@ -7,7 +7,10 @@ import pytest
 from schemas.settings import CONNECTION_FILE, SECRETS, Settings, SettingsError, read_settings
 
 WRONG = {
-    "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": ["localhost", "localhost:", "a:1 b:2", "kafka://a:1"],
+    "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": [
+        *("localhost", "localhost:", "a:1 b:2", "kafka://a:1", "a:65536", "a:0", "a:-1", "a:port", "a:1,", ":1"),
+        *("a\n:1", "u@a:1", "::1:9092", "[::1]", "[::1]9092", "[::1:9092"),
+    ],
     "WALLETQ_KAFKA_SECURITY_PROTOCOL": ["TLS"],
     "WALLETQ_KAFKA_SASL_MECHANISM": ["GSSAPI"],
     "WALLETQ_DATABASE_URL": [
@@ -15,8 +18,16 @@ WRONG = {
         "mysql://u:secret@h/d",
         "smtp://u:secret@h",
         "postgresql://u:secret@h:port/d",
+        "postgresql://u:secret@h:65536/d",
+        "postgresql://u:secret?@h/d",
+        "postgresql://u:secret#@h/d",
+        "postgresql://u:[secret@h/d",
+        "postgresql://u:secret\u2100@h/d",
     ],
-    "WALLETQ_SMTP_URL": ["mail.example.com", "http://mail:secret@h", "postgresql://u:secret@h/d"],
+    "WALLETQ_SMTP_URL": [
+        *("mail.example.com", "http://mail:secret@h", "postgresql://u:secret@h/d", "smtp://u:secret?@h"),
+        *("smtp://h:65536", "smtp://secret@h", "smtp://secret:@h", "smtp://:secret@h"),
+    ],
     "WALLETQ_MAIL_FROM": ["a\nb", "  "],
     "WALLETQ_COMPANY_NAME": ["a\x7fb"],
     "WALLETQ_MAIL_DKIM_SELECTOR": ["a b", "-a", "a..b", "a;d=evil.example", "x" * 64],
@@ -56,6 +67,7 @@ TAKES_ANY_TEXT = {
 RIGHT = {
     "WALLETQ_KAFKA_SASL_USERNAME": "ann",
     "WALLETQ_KAFKA_SASL_PASSWORD": "pass",
+    "WALLETQ_KAFKA_SSL_CERTFILE": "client.pem",
     "WALLETQ_KAFKA_SSL_KEY_PASSWORD": "pass",
     "WALLETQ_DATABASE_URL": "postgresql://u:pass@h/d",
     "WALLETQ_SMTP_URL": "smtp://u:pass@h:587",
@@ -87,6 +99,28 @@ def test_sasl_without_its_secrets_says_which_are_missing(tmp_path: Path) -> None
         read_settings({"WALLETQ_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        (["WALLETQ_KAFKA_SASL_USERNAME"], "WALLETQ_KAFKA_SASL_PASSWORD"),
+        (["WALLETQ_KAFKA_SASL_PASSWORD"], "WALLETQ_KAFKA_SASL_USERNAME"),
+        (["WALLETQ_KAFKA_SSL_KEYFILE"], "WALLETQ_KAFKA_SSL_CERTFILE"),
+        (["WALLETQ_KAFKA_SSL_KEY_PASSWORD"], "WALLETQ_KAFKA_SSL_CERTFILE"),
+        (["WALLETQ_KAFKA_SSL_KEYFILE", "WALLETQ_KAFKA_SSL_KEY_PASSWORD"], "WALLETQ_KAFKA_SSL_CERTFILE"),
+    ],
+)
+def test_a_setting_without_the_one_that_it_needs_is_refused(tmp_path: Path, variables: list[str], missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variables[0]}: .*needs {missing}") as raised:
+        read_settings(dict.fromkeys(variables, "secret"), tmp_path)
+    assert "secret" not in str(raised.value)
+    read_settings(dict.fromkeys([*variables, missing], "x"), tmp_path)
+
+
+@pytest.mark.parametrize("servers", ["a:1", "a_b.example:65535,[::1]:9092", "[fe80::1%eth0]:9092", "127.0.0.1:1,b:2"])
+def test_servers_of_kafka_have_names_or_addresses_of_either_kind(tmp_path: Path, servers: str) -> None:
+    assert read_settings({"WALLETQ_KAFKA_BOOTSTRAP_SERVERS": servers}, tmp_path).need_kafka() == servers
+
+
 def test_empty_variable_counts_as_not_set(tmp_path: Path) -> None:
     assert read_settings({"WALLETQ_MEMBER_ID": ""}, tmp_path).member_id is None
 
@@ -99,7 +133,8 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variable", SECRETS)
 def test_secret_may_be_in_a_file(tmp_path: Path, variable: str) -> None:
     (tmp_path / "secret").write_text(RIGHT[variable] + "\n")
-    settings = read_settings({variable + "_FILE": str(tmp_path / "secret")}, tmp_path)
+    others = {name: value for name, value in RIGHT.items() if name != variable}
+    settings = read_settings(others | {variable + "_FILE": str(tmp_path / "secret")}, tmp_path)
     found = getattr(settings, variable.removeprefix("WALLETQ_").lower())
     assert getattr(found, "get_secret_value", lambda: found)() == RIGHT[variable]
 
