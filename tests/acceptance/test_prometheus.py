@@ -1,166 +1,182 @@
-"""A real Prometheus scrapes a running walletq: the alerts fire while something is wrong, and clear afterwards."""
+"""A real Prometheus scrapes running processes of walletq: each alert fires while something is wrong, and clears."""
 
 import asyncio
-import contextlib
-import json
-import re
-import shutil
-from collections.abc import AsyncIterator, Collection
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
-from urllib.request import urlopen
+import random
+import shlex
+from functools import partial
 
-import asyncpg
-import pytest
 import yaml
-from pydantic import SecretStr
 
-from embedded.child import Child
-from embedded.ports import HOST
-from schemas.settings import Settings
-from tests.integration.allocator_world import messages, pending, processed, publish, wallet
-from tests.integration.mailer_world import MoodyServer
-from tests.integration.mailer_world import serving as serving_mails
-from tests.servers.endpoint import free_port
+from schemas.catalogue import read_catalogue
+from tests.acceptance.alert_world import PROCESSES, SEEN, World, sees
+from tests.integration.allocator_world import messages, pending, processed, publish, reconnected, status, wallet
+from tests.integration.mailer_world import open_world as open_mails
+from tests.pages import DOCS, Page
 from tests.servers.hindrances import largest_notification, locked_partition
-from tests.servers.processes import process
+from tests.servers.log_pipe import log_pipe
+from tests.servers.mail_server import DROP, STALL, Mood
+from tests.servers.processes import walletq
+from tests.servers.prometheus import RULES
 from tests.servers.wait import until
+from tests.traffic import address
 
-DEPLOY = Path(__file__).parents[2] / "deploy/prometheus"
-NAMES = ("allocate", "mail", "clock")
-
-
-class Prometheus:
-    """One at work."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://{HOST}:{port}"
-
-    async def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples of an instant query; none before it answers."""
-        try:
-            found: list[dict[str, Any]] = (await asyncio.to_thread(self._get, expression))["data"]["result"]
-        except OSError:
-            return []
-        return found
-
-    async def firing(self) -> set[str]:
-        """The alerts that fire."""
-        return {one["metric"]["alertname"] for one in await self.query('ALERTS{alertstate="firing"}')}
-
-    def _get(self, expression: str) -> dict[str, Any]:
-        with urlopen(f"{self._url}/api/v1/query?{urlencode({'query': expression})}", timeout=5) as answer:
-            document: dict[str, Any] = json.load(answer)
-        return document
+WALLETS = 8
+"More than any pool's threshold."
 
 
-@contextlib.asynccontextmanager
-async def scraping(ports: dict[str, int], folder: Path) -> AsyncIterator[Prometheus]:
-    """The project's own configuration and rules, at these ports and in a hurry."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("there is no prometheus; Debian has it in its package prometheus")
-    config = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    for scrape in config["scrape_configs"]:
-        port = ports[scrape["job_name"].removeprefix("walletq-")]
-        scrape["static_configs"] = [{"targets": [f"{HOST}:{port}"]}]
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    (folder / "rules.yaml").write_text(in_a_hurry((DEPLOY / "rules.yaml").read_text()))
-    listening = free_port()
-    command = [
-        program,
-        f"--config.file={folder}/prometheus.yaml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={HOST}:{listening}",
-    ]
-    child = Child("prometheus", command, log=folder / "prometheus.log")
-    try:
-        yield Prometheus(listening)
-    finally:
-        await child.stop(5)
+@sees("PoolEmergency", "PoolCritical")
+async def test_pool_that_is_used_up(world: World) -> None:
+    pools = [(code, network, n) for code, network in read_catalogue().pools() for n in range(WALLETS)]
+    await world.begin("allocate")
+    await world.publish(
+        *(wallet(n, code, network=network, address=address(network, random.Random(n))) for code, network, n in pools)
+    )
+    await processed(world.settings, world.database, len(pools))
+    await world.start("clock")
+    orders = [f"ord-{n}" for n in range(WALLETS)]
+    threshold = read_catalogue().currencies["BTC"].critical_free
+    await world.publish(*(pending(order, "BTC") for order in orders[threshold:]))
+    await world.fires("PoolCritical")
+    assert not await world.prometheus.firing("PoolEmergency")
+    await world.publish(*(pending(order, "BTC") for order in orders[:threshold]))
+    await world.fires("PoolEmergency")
+    assert {one["currency"] for one in await world.prometheus.firing("PoolEmergency")} == {"BTC"}
+    await world.publish(*(status(order, "completed", "BTC") for order in orders))
+    await world.clear("PoolEmergency", "PoolCritical")
 
 
-def in_a_hurry(rules: str) -> str:
-    """The same rules with seconds where they have minutes."""
-    rules, times = re.subn(r"\b(for|keep_firing_for): \d+[ms]\b", r"\1: 1s", rules)
-    rules, windows = re.subn(r"\[\d+m\]", "[10s]", rules)
-    rules, limits = re.subn(r"(_seconds\) > )\d+", r"\g<1>2", rules)
-    assert times > 15
-    assert (windows, limits) == (3, 4)
-    return rules
+@sees("PoolsUnknown")
+async def test_clock_that_may_not_read_what_it_tells_of(world: World) -> None:
+    await world.start("clock")
+    assert await world.prometheus.query("walletq_pool_wallets")
+    await world.database.execute("REVOKE SELECT ON deliveries FROM walletq_operator")
+    await world.fires("PoolsUnknown")
+    assert not await world.prometheus.query("walletq_pool_wallets")  # unknown is not zero
+    await world.database.execute("GRANT SELECT ON deliveries TO walletq_operator")
+    await world.clear("PoolsUnknown")
 
 
-async def fires(prometheus: Prometheus, *alerts: str, seconds: float = 40) -> None:
-    async def all_of_them() -> bool:
-        return set(alerts) <= await prometheus.firing()
+@sees("PartitionStalled", "OutboxStuck", "DeadLettersRising")
+async def test_partition_and_outbox_that_hang_and_records_that_are_refused(world: World) -> None:
+    await world.start("allocate")
+    await world.publish(wallet(1, "BTC"), wallet(1, "ETH"))
+    refused = [message._replace(value=b"{}") for message in messages(*[wallet(1, "LTC")] * 20)]
+    await publish(world.settings, refused)
+    await largest_notification(world.settings, 1)
+    await world.publish(pending("ord-1", "ETH"))
+    async with locked_partition(world.settings, world.database, b"BTC"):
+        await world.publish(pending("ord-2", "BTC"))
+        await world.fires("PartitionStalled", "OutboxStuck", "DeadLettersRising")
+        async with reconnected(world.settings) as superuser:
 
-    await until(all_of_them, seconds, f"{alerts} to fire")
+            async def holder_is_found() -> bool:
+                return "walletq test" in [row["application_name"] for row in await superuser.fetch(who_holds_a_lock())]
+
+            await until(holder_is_found, 10, "the runbook's query to find who holds the lock")
+    await largest_notification(world.settings, 1_000_000)
+    await world.clear("PartitionStalled", "OutboxStuck", "DeadLettersRising")
 
 
-async def clear(prometheus: Prometheus, alerts: Collection[str], seconds: float = 40) -> None:
-    async def none_of_them() -> bool:
-        return not set(alerts) & await prometheus.firing()
+@sees("PartitionUnowned")
+async def test_records_for_which_no_process_is_there(world: World) -> None:
+    await world.start("clock")
+    await world.publish(wallet(1, "BTC"))
+    await world.fires("PartitionUnowned")
+    await world.begin("allocate")
+    await world.clear("PartitionUnowned")
 
-    await until(none_of_them, seconds, f"{alerts} to clear")
+
+@sees("MailServerRefuses", "DeliveriesOverdue")
+async def test_mail_server_that_refuses_us(world: World) -> None:
+    await world.start(*PROCESSES, mail_connections=1)
+    world.mail.behave(Mood("MAIL", "550 5.7.1 not you"))
+    await world.publish(*(event for n in range(4) for event in (wallet(n, "BTC"), pending(f"ord-{n}", "BTC"))))
+    await world.fires("MailServerRefuses", "DeliveriesOverdue")
+    world.mail.behave(None)
+    await world.clear("MailServerRefuses", "DeliveriesOverdue")
 
 
-@pytest.mark.timeout(600)
-async def test_alerts_fire_and_clear_on_a_running_stack(
-    settings: Settings, database: asyncpg.Connection, tmp_path: Path
-) -> None:
-    ports = {name: free_port() for name in NAMES}
-    async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serving_mails(MoodyServer()))
-        settings = settings.model_copy(update={"smtp_url": SecretStr(server.url), "mail_connections": 1})
-        running = {
-            name: await stack.enter_async_context(process(name, settings, env={"WALLETQ_HTTP_PORT": str(port)}))
-            for name, port in ports.items()
-        }
-        prometheus = await stack.enter_async_context(scraping(ports, tmp_path))
+@sees("MailServerAway", "DeliveriesHeld")
+async def test_mail_server_that_falls_silent_and_one_that_leaves_us_at_the_end(world: World) -> None:
+    await world.start(*PROCESSES, mail_lease_seconds=4, mail_unknown="hold")
+    world.mail.behave(Mood("MAIL", STALL))
+    await world.publish(wallet(1, "BTC"), pending("ord-1", "BTC"))
+    await world.fires("MailServerAway")
+    world.mail.behave(Mood("dot", DROP))
+    await world.fires("DeliveriesHeld")
+    world.mail.behave(None)
+    done = await walletq("deliveries", "retry", "--state", "held", settings=world.settings)
+    assert done.returncode == 0, done.stderr
+    await world.clear("MailServerAway", "DeliveriesHeld")
 
-        async def all_up() -> bool:
-            return len(await prometheus.query('up{job=~"walletq-.+"} == 1')) == len(NAMES)
 
-        await until(all_up, 30, "all targets to be up")
-        await fires(prometheus, "PoolEmergency", "PoolCritical")
-        pools = [(code, n) for code in ("BTC", "ETH") for n in range(1, 9)]
-        await publish(settings, messages(*(wallet(n, code) for code, n in pools)))
-        await processed(settings, database, len(pools))
+@sees("DatabaseAway", "ClockMissing")
+async def test_database_that_is_killed(world: World) -> None:
+    await world.start(*PROCESSES)
+    await world.servers.kill("postgres")
+    await world.fires("DatabaseAway", times=len(PROCESSES))
+    await world.fires("ClockMissing")  # it is there, and does not look
+    await world.servers.start("postgres")
+    await world.clear("DatabaseAway", "ClockMissing")
 
-        async def filled() -> bool:
-            alerts = await prometheus.query('ALERTS{alertstate="firing",alertname=~"Pool.*",currency=~"BTC|ETH"}')
-            return not alerts
 
-        await until(filled, 30, "the pools' alerts to clear")
-        known = {one["metric"]["__name__"] for one in await prometheus.query('{__name__=~"walletq_.+"}')}
-        assert {"walletq_pool_waiting_orders", "walletq_partition_lag_records", "walletq_step_seconds_bucket"} <= known
+@sees("KafkaAway")
+async def test_kafka_that_is_frozen(world: World) -> None:
+    await world.start(*PROCESSES)
+    await world.servers.pause("kafka")
+    await world.fires("KafkaAway", times=len(PROCESSES))
+    await world.servers.unpause("kafka")
+    await world.clear("KafkaAway")
 
-        # Records that are refused; a mail server that refuses us; a partition and an outbox that hang.
-        await publish(settings, [message._replace(value=b"{}") for message in messages(*[wallet(1, "LTC")] * 20)])
-        await fires(prometheus, "DeadLettersRising")
 
-        server.mail += ["550 5.7.1 not you"] * 4
-        await publish(settings, messages(pending("ord-0", "BTC")))
-        await fires(prometheus, "MailServerRefuses", "DeliveriesOverdue")
-        await largest_notification(settings, 1)
-        await publish(settings, messages(pending("ord-1", "ETH")))
-        async with locked_partition(settings, database, b"BTC"):
-            await publish(settings, messages(*(pending(f"ord-{n}", "BTC") for n in range(2, 10))))
-            await fires(prometheus, "PartitionStalled", "OutboxStuck")
-        await largest_notification(settings, 1_000_000)
-        await fires(prometheus, "PoolEmergency")  # 9 orders for 8 wallets
-        await clear(
-            prometheus,
-            {"PartitionStalled", "OutboxStuck", "MailServerRefuses", "DeliveriesOverdue", "DeadLettersRising"},
-            60,
-        )
+@sees("ProcessDown", "ProcessMissing", "ClockMissing")
+async def test_processes_that_are_gone(world: World) -> None:
+    await world.start(*PROCESSES)
+    await world.end(*PROCESSES)
+    await world.fires("ProcessDown", times=len(PROCESSES))
+    await world.fires("ProcessMissing", times=2)
+    await world.fires("ClockMissing")
+    await world.begin(*PROCESSES)
+    await world.clear("ProcessDown", "ProcessMissing", "ClockMissing")
 
-        # A process that is gone, and one that is missed.
-        running["clock"].terminate()
-        assert await running["clock"].wait() == 0
-        await fires(prometheus, "ProcessDown", "ClockMissing")
-        assert await prometheus.query("walletq_pool_wallets") == []  # unknown is not zero
-        async with process("clock", settings, env={"WALLETQ_HTTP_PORT": str(ports["clock"])}):
-            await clear(prometheus, {"ProcessDown", "ClockMissing"})
+
+@sees("ProcessStuck")
+async def test_process_whose_log_nobody_reads(world: World) -> None:
+    """It waits for room in the pipe, and its event loop with it."""
+    with log_pipe(world.folder / "log") as log:
+        await world.start("mail", errors=log.path)
+        log.leave()
+        async with open_mails(world.settings, world.database) as mails:
+            await asyncio.gather(*(mails.publish_bytes(b"{}", b"key") for _ in range(1_000)))
+        await world.fires("ProcessStuck")
+        log.read_on()
+        await world.clear("ProcessStuck")
+        await world.end("mail")
+
+
+@sees("ProcessRestarting")
+async def test_process_that_is_killed_again_and_again(world: World) -> None:
+    async def begun_at(before: str | None) -> str | None:
+        """When the life began that Prometheus sees; None where that is the one before."""
+        found = await world.prometheus.query('process_start_time_seconds{job="walletq-clock"}')
+        return next((one["value"][1] for one in found if one["value"][1] != before), None)
+
+    await world.start("clock")
+    life = await begun_at(None)
+    for _ in range(3):
+        await world.running["clock"].kill()
+        await world.begin("clock")
+        life = await until(partial(begun_at, life), 20, "Prometheus to see the clock's new life")
+    await world.fires("ProcessRestarting")
+    await world.clear("ProcessRestarting", seconds=60)
+
+
+def who_holds_a_lock() -> str:
+    """The query of the runbook."""
+    (psql,) = [line for line in Page(DOCS / "runbooks/PartitionStalled.md").console() if line.startswith("psql ")]
+    return shlex.split(psql)[-1]
+
+
+def test_every_alert_is_seen_to_fire_and_to_clear() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    assert {rule["alert"] for rule in rules} == SEEN

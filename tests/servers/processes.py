@@ -137,7 +137,7 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def process(
-    command: str, settings: Settings, *args: str, env: Mapping[str, str] | None = None
+    command: str, settings: Settings, *args: str, env: Mapping[str, str] | None = None, errors: Path | None = None
 ) -> AsyncIterator[Process]:
     """Run `walletq COMMAND ARGS…` during the block. Where the block fails, the error shows the end of its log,
     and the file stays in the test session's temporary folder.
@@ -147,14 +147,16 @@ async def process(
         settings: handed to it in its environment; it sees no other WALLETQ_… variable.
         args: further arguments.
         env: further variables, which win.
+        errors: its standard error, where that is not to be the file; such as a pipe.
 
     Raises:
         AssertionError: it has ended by itself, and the test has not waited for that.
     """
+    redirected = () if errors is None else ("sh", "-c", 'exec "$@" 2>"$0"', errors)
     folder = Path(tempfile.mkdtemp(prefix=f"{command}-", dir=os.environ.get(LOGS)))
     child = Child(
         f"walletq {command}",
-        [sys.executable, "-m", "operations", command, *args],
+        [*redirected, sys.executable, "-m", "operations", command, *args],
         log=folder / f"{command}.log",
         environ=environ(settings, env),
         folder=folder,  # no connection.env in it

@@ -13,6 +13,8 @@ from tests.pages import DOCS, PAGES, ROOT, Page
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
 RUNBOOKS = DOCS / "runbooks"
+MANIFESTS = (ROOT / "deploy" / "kubernetes").rglob("*.yaml")
+KUBERNETES = {name for file in MANIFESTS for name in re.findall(r"^  name: (\S+)$", file.read_text(), re.MULTILINE)}
 GUIDE = Page(DOCS / "BACKGROUND_QUEUE_PROCESSING_GUIDE.md")
 
 COMMANDS = sorted({tuple(command) for path in PAGES for command in Page(path).commands()})
@@ -69,6 +71,17 @@ def test_runbook_says_what_an_operator_asks(path: Path) -> None:
     assert [line for line in lines if line.startswith("## ")] == ["## Look", "## Do", "## Over"]
     assert any(line.startswith("**Customers") for line in lines)
     assert Page(path).commands(), "nothing to look with"
+
+
+@pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_runbook_asks_what_is_there(path: Path) -> None:
+    for line in Page(path).console():
+        if line.startswith("kubectl "):
+            assert line.startswith("kubectl --namespace walletq "), "the namespace of the example, which is no default"
+            asked = re.findall(r"\bwalletq-[a-z]+", line)
+            assert set(asked) <= KUBERNETES, line
+        for host in re.findall(r"https?://([^/:]+)", line):
+            assert host == "127.0.0.1", f"{line}: nothing that is shipped has a host of this name"
 
 
 def test_guide_has_the_thresholds_of_the_catalogue() -> None:
