@@ -22,7 +22,7 @@ class TopicEnds:
         self._partitions: list[TopicPartition] = []
 
     async def ask(self) -> dict[PartitionKey, End]:
-        """The end of every partition.
+        """The end of every partition; nobody reads on, so the position is there, too.
 
         Raises:
             ServerUnreachable, KafkaError: Kafka does not answer.

@@ -20,7 +20,7 @@ from monitoring.samples import Answer, End, Sample
 from monitoring.traces import Traces, open_traces
 from monitoring.verdict import LIMITS, Limits, Verdict, as_json, judge
 from schemas.catalogue import Catalogue, read_catalogue
-from schemas.settings import Settings
+from schemas.settings import Settings, SettingsError
 from storage.database import AWAY, Role, connect
 from storage.errors import ServerUnreachable, TopicMissing
 
@@ -143,7 +143,8 @@ class Monitor:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     asked = await ask()
-            except (KafkaError, ServerUnreachable, TopicMissing, *AWAY) as problem:
+            except (KafkaError, ServerUnreachable, TopicMissing, SettingsError, *AWAY) as problem:
+                # SettingsError: a certificate is read at each connection, and may be in the middle of its replacement.
                 error = _words(problem)
             if asked:
                 self._servers[server] = answered(self._servers[server], error, time.monotonic())

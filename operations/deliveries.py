@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -17,6 +17,10 @@ SQL = read_queries("deliveries")
 
 Change = Literal["retry", "hold"]
 Act = Change | Literal["settle"]
+SETTLED = "settled by "
+"Before the name of the operator, in the outcome."
+CLOCKS_DIFFER = timedelta(minutes=1)
+"The mail server's and the database's, at most."
 BECOMES = {"retry": "due", "hold": "held", "settle": "sent"}
 CHANGED = {"retry": ("failed", "held", "expired"), "hold": ("due",)}
 "Which states a change is about where neither an id nor a state is given."
@@ -56,20 +60,32 @@ class Found:
     kind: str
     state: str
     attempts: int
+    created_at: datetime
+    is_released: bool
+    "Its order has given the wallet back."
     is_wanted: bool
     in_time: bool
 
 
-def refusal(change: Act, delivery: Found) -> str | None:
+def unsettled(delivery: Found, at: datetime | None) -> str | None:
+    """Why a delivery cannot have gone out at this time, by default when it was held; None where it can."""
+    if delivery.state != "held":
+        return f"is {delivery.state}: only a mail that is held can be settled"
+    if not delivery.attempts:
+        return "was held before anybody tried to send it: no mail server can have it"
+    if at is None and delivery.is_released:
+        return "may have been held after its order had ended: say --at, when the mail server took it"
+    if at is not None and at < delivery.created_at - CLOCKS_DIFFER:
+        return f"was made later than that, at {delivery.created_at:%Y-%m-%dT%H:%M:%SZ}"
+    return None
+
+
+def refusal(change: Change, delivery: Found) -> str | None:
     """Why a delivery cannot be changed; None where it can."""
     if delivery.state == "sending":
         return "is with a mailer at this moment"
     if change == "hold":
         return None if delivery.state == "due" else f"is {delivery.state}: there is nothing to hold back"
-    if change == "settle":
-        if delivery.state != "held":
-            return f"is {delivery.state}: only a mail that is held can be settled"
-        return None if delivery.attempts else "was held before anybody tried to send it: no mail server can have it"
     if delivery.state == "sent":
         return "is sent: a mail goes out once"
     if not delivery.is_wanted:
@@ -159,10 +175,10 @@ async def change_deliveries(settings: Settings, change: Change, wanted: Wanted, 
 
 async def settle_delivery(settings: Settings, notification_id: UUID, seen: Seen, *, actor: str, as_json: bool) -> int:
     """Write down that a held mail went out. Returns the exit code: 1 where it cannot be."""
-    said = f"settled by {actor}" + (f": {seen.note}" if seen.note else "")
+    said = f"{SETTLED}{actor}" + (f": {seen.note}" if seen.note else "")
     async with operator_session(settings, "deliveries") as connection, connection.transaction():
         rows = await connection.fetch(SQL["lock"], *Wanted([notification_id]).arguments())
-        why = refusal("settle", Found(**rows[0])) if rows else "is not known"
+        why = unsettled(Found(**rows[0]), seen.at) if rows else "is not known"
         if why is None:
             await connection.execute(SQL["settle"], notification_id, seen.at, said)
     _report("settle", [] if why else [notification_id], {notification_id: why} if why else {}, as_json=as_json)

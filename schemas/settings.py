@@ -5,6 +5,7 @@ Sources, first wins: the environment, a file named by `WALLETQ_…_FILE` (for se
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,6 +44,7 @@ _PAIRS = (
     ("kafka_ssl_key_password", "kafka_ssl_certfile"),
 )
 "The first needs the second. Of the DKIM pair the mailer alone has both: it is the mailer that checks it."
+_HOST_AND_PORT = re.compile(r"(?:\[[^\s\[\],@]+\]|[^\s,:@\[\]/\\]+):([0-9]{1,5})")
 _SELECTOR = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
 
 
@@ -140,7 +142,7 @@ class Settings(BaseModel):
         if value is None:
             return None
         schemes, example = _URLS[str(info.field_name)]
-        url = _split(value.get_secret_value(), example)
+        url = _split(value.get_secret_value(), example, may_have_hosts=info.field_name == "database_url")
         if url.scheme not in schemes or not (url.hostname or url.query):
             raise ValueError(f"expected a URL such as {example}")
         return value
@@ -201,27 +203,30 @@ class Settings(BaseModel):
 
 
 def _is_host_and_port(text: str) -> bool:
-    try:
-        url = urlsplit(f"//{text}")
-        return url.netloc == text and "@" not in text and bool(url.hostname and url.port)
-    except ValueError:
-        return False
+    found = _HOST_AND_PORT.fullmatch(text)
+    return found is not None and 0 < int(found[1]) < 65_536
 
 
-def _split(text: str, example: str) -> SplitResult:
-    """The parts of a URL, of which the port is a number.
+def _split(text: str, example: str, *, may_have_hosts: bool = False) -> SplitResult:
+    """The parts of a URL, of which the port is one.
+
+    Args:
+        may_have_hosts: several of them, separated by commas, whose ports are not looked at.
 
     Raises:
         ValueError: tells nothing of the URL: wherever it breaks, a password may be near.
     """
+    wrong = ValueError(
+        f"expected a URL such as {example}, with a port from 1 to 65535; "
+        "in a user or a password @ : / ? # [ ] are written %40 %3A %2F %3F %23 %5B %5D"
+    )
     try:
         url = urlsplit(text)
-        _ = url.port
+        is_right = (may_have_hosts and "," in url.netloc) or url.port != 0
     except ValueError:
-        raise ValueError(
-            f"expected a URL such as {example}, with a port up to 65535; "
-            "in a user or a password @ : / ? # [ ] are written %40 %3A %2F %3F %23 %5B %5D"
-        ) from None
+        raise wrong from None
+    if not is_right:
+        raise wrong
     return url
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import asyncpg
-from asyncpg.connect_utils import _parse_connect_dsn_and_args
 
 from schemas.settings import SettingsError
 from storage.errors import ServerUnreachable
@@ -37,6 +36,8 @@ def check_url(url: str) -> None:
 
 
 def _problem_of(url: str) -> str | None:
+    from asyncpg.connect_utils import _parse_connect_dsn_and_args
+
     # For asyncpg a password ends at the first @, for everybody else at the last.
     if urlsplit(url).netloc.count("@") > 1:
         return "an @ in a user or a password is written %40"
@@ -46,7 +47,8 @@ def _problem_of(url: str) -> str | None:
     except asyncpg.exceptions.ClientConfigurationError as error:
         return str(error).splitlines()[0]
     except ssl.SSLError as error:
-        return f"certificates or a key that it names cannot be used: {error.reason or 'expected PEM'}"
+        why = error.reason or "expected PEM, and sslpassword where the key has one"
+        return f"certificates or a key that it names cannot be used: {why}"
     except OSError as error:
         return f"a file that it needs cannot be read: {error.strerror}"
     except (ValueError, LookupError):  # they may tell a part of it
@@ -119,7 +121,8 @@ async def _keep(_connection: asyncpg.Connection) -> None:
 def unreachable(url: str, error: BaseException) -> ServerUnreachable:
     """`error` as one that names the server and the setting, without the password."""
     parts = urlsplit(url)
-    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    hosts = parts.netloc.rpartition("@")[2]
+    where = (hosts if "," in hosts else f"{parts.hostname or 'localhost'}:{parts.port or 5432}") + parts.path
     reason = "it does not answer" if isinstance(error, asyncio.TimeoutError) else str(error) or type(error).__name__
     return ServerUnreachable("PostgreSQL", where, "WALLETQ_DATABASE_URL", reason.splitlines()[0].rstrip("."))
 

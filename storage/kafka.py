@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings, SettingsError
 from storage.connections import take_closed_transports_for_lost
@@ -90,14 +90,12 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**client_options(settings))
         try:
             await admin.start()
-            await admin.describe_cluster()
-        except NodeNotReadyError:
-            await admin.close()
         except BaseException:
             await admin.close()
             raise
-        else:
+        if admin._client.cluster.brokers():  # noqa: SLF001 - nothing public tells without a request to one of them
             return admin
+        await admin.close()
         await asyncio.sleep(0.1)
 
 

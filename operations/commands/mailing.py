@@ -134,8 +134,8 @@ def deliveries_settle(
 ) -> None:
     """Write down that a held mail went out.
 
-    For one that nobody knew whether it was sent, once you have seen in the mail server's log that it has it. The
-    delivery is sent then, nothing sends it again, and who settled it is on record.
+    Once you have seen in the mail server's log that it has the mail. The delivery is sent then, nothing sends it
+    again, and who settled it is on record.
     """
     from operations.deliveries import Seen, settle_delivery
     from operations.process import run, settings_for_command

@@ -74,7 +74,7 @@ async def replay_letters(settings: Settings, wish: Replaying, *, as_json: bool) 
     catalogue = read_catalogue(settings.catalogue)
     async with operator_session(settings, "dead-letters") as connection:
         if wish.places:
-            places, more = [read_place(text, topic) for text in dict.fromkeys(wish.places)], 0
+            places, more = list(dict.fromkeys(read_place(text, topic) for text in wish.places)), 0
         else:
             places, more = await find_places(connection, wish.wanted)
         if is_edited and len(places) + more > 1:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from operations.dead_letters.masking import masked_text
+from operations.deliveries import SETTLED
 from operations.pace import exactly
 from operations.why.events import Said
 from operations.why.facts import Facts, Refusal, Row
@@ -124,7 +125,8 @@ def _mails(facts: Facts) -> Iterator[Happening]:
         yield Happening("mail", f"{mail} is due", row["created_at"])
         outcome = masked_text(row["outcome"] or "")
         if row["state"] == "sent":
-            yield Happening("mail", f"{mail} is sent, at attempt {row['attempts']}", row["sent_at"])
+            by = f", {outcome}" if outcome.startswith(SETTLED) else ""
+            yield Happening("mail", f"{mail} is sent, at attempt {row['attempts']}{by}", row["sent_at"])
         elif row["state"] in ("due", "sending"):
             if row["attempts"]:
                 tried = f"{mail} was tried {row['attempts']} times: {outcome}"

@@ -22,7 +22,7 @@ WHERE d.notification_id = $1;
 
 -- lock: up to $6 deliveries as `list` has them, the oldest first, that no mailer takes on before the end of this
 -- transaction; and whether their mails may still go out
-SELECT d.notification_id, d.kind, d.state, d.attempts,
+SELECT d.notification_id, d.kind, d.state, d.attempts, d.created_at, a.released_offset IS NOT NULL AS is_released,
        CASE d.kind WHEN 'queued' THEN o.queue_place IS NOT NULL
                    ELSE a.assignment_id IS NOT NULL AND a.released_offset IS NULL END AS is_wanted,
        coalesce(o.expires_at > now(), false) AS in_time
@@ -54,9 +54,9 @@ UPDATE deliveries
 SET state = 'held', next_attempt_at = NULL, outcome = $2, updated_at = now()
 WHERE notification_id = ANY ($1::uuid[]);
 
--- settle: the held mail $1 went out at $2, by default before it was held, with the address that its assignment has; $3
--- tells who says so, and what was known before stays in the outcome
+-- settle: the held mail $1 went out at $2, by default before it was held, with the address that was noted, else that of
+-- its assignment; $3 tells who says so, and what was known before stays in the outcome
 UPDATE deliveries d
 SET state = 'sent', sent_at = coalesce($2, d.updated_at), outcome = $3 || '; was ' || d.outcome, updated_at = now(),
-    address = (SELECT a.address FROM assignments a WHERE a.assignment_id = d.notification_id)
+    address = coalesce(d.address, (SELECT a.address FROM assignments a WHERE a.assignment_id = d.notification_id))
 WHERE d.notification_id = $1;

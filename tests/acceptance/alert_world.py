@@ -14,7 +14,7 @@ from tests.integration.allocator_world import Document, messages, publish
 from tests.servers.endpoint import free_port
 from tests.servers.mail_server import MailServer, mail_server
 from tests.servers.processes import Process, process
-from tests.servers.prometheus import Prometheus, scraping
+from tests.servers.prometheus import Prometheus, firing, scraping
 from tests.servers.servers import Servers
 from tests.servers.wait import until
 
@@ -95,10 +95,7 @@ class World:
             self.cleared.add(alert)
 
     async def _silence(self, alert: str, seconds: float) -> None:
-        async def silent() -> bool:
-            return not await self.prometheus.firing(alert)
-
-        await until(silent, seconds, f"{alert} not to fire")
+        await until(lambda: self.prometheus.lacks(firing(alert)), seconds, f"{alert} not to fire")
 
 
 Test = Callable[..., Awaitable[None]]

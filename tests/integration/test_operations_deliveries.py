@@ -171,6 +171,18 @@ async def test_a_held_mail_that_the_server_has_is_settled_and_never_sent_again(
     assert len(await inbox.mails()) == 1
 
 
+async def test_what_a_settled_mail_showed_stays_and_it_is_no_older_than_its_delivery(
+    walletq: CommandLine, world: World
+) -> None:
+    one = await delivered(world, "ord-held", "held", 1)
+    await world.database.execute("UPDATE deliveries SET outcome = 'unknown: silence', address = 'noted'")
+    ended = await walletq.run("deliveries", "settle", one, "--at", "2026-01-01T00:00:00Z")
+    assert (ended.code, "was made later than that, at" in ended.err) == (1, True)
+    assert (await walletq.run("deliveries", "settle", one)).code == 0
+    row = await world.database.fetchrow("SELECT state, address FROM deliveries")
+    assert (row["state"], row["address"]) == ("sent", "noted")
+
+
 async def test_only_a_held_mail_that_somebody_tried_to_send_is_settled(walletq: CommandLine, world: World) -> None:
     ids = [await delivered(world, f"ord-{state}", state, n) for n, state in enumerate(("due", "failed", "expired"))]
     for one in ids:

@@ -133,9 +133,11 @@ async def test_everything_holds_after_a_mail_was_settled(world: Settings, server
             " RETURNING notification_id, assigned_at"
         )
         walletq = CommandLine(settings, tmp_path)
-        settled = await walletq.run(
-            *("deliveries", "settle", str(row["notification_id"]), "--at", row["assigned_at"].isoformat())
-        )
+        settle = ("deliveries", "settle", str(row["notification_id"]))
+        guessed = await walletq.run(*settle)
+        assert guessed.code == 1
+        assert "say --at" in guessed.err
+        settled = await walletq.run(*settle, "--at", row["assigned_at"].isoformat())
         assert settled.code == 0, settled.err
         assert violated(await check(settings, drained=True)) == []
         await database.execute(

@@ -36,14 +36,23 @@ class Prometheus:
             return []
         return found
 
+    async def lacks(self, selector: str) -> bool:
+        """Whether there is no sample; False where it does not answer."""
+        return bool(await self.query(f"absent({selector})"))
+
     async def firing(self, name: str) -> list[Mapping[str, str]]:
         """The labels of each alert of this name that fires."""
-        return [one["metric"] for one in await self.query(f'ALERTS{{alertstate="firing",alertname="{name}"}}')]
+        return [one["metric"] for one in await self.query(firing(name))]
 
     def _get(self, expression: str) -> dict[str, Any]:
         with urlopen(f"{self._url}/api/v1/query?{urlencode({'query': expression})}", timeout=5) as answer:
             document: dict[str, Any] = json.load(answer)
         return document
+
+
+def firing(alert: str) -> str:
+    """Selects what fires of an alert."""
+    return f'ALERTS{{alertstate="firing",alertname="{alert}"}}'
 
 
 @contextlib.asynccontextmanager

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from schemas.settings import SettingsError
-from storage.database import check_url
+from schemas.settings import SettingsError, read_settings
+from storage.database import check_url, unreachable
 
 URL = "postgresql://u:secret@h/d"
 
@@ -45,6 +45,16 @@ def test_a_url_that_the_driver_does_not_take_is_named_and_its_secret_is_not_told
 )
 def test_a_url_that_the_driver_takes_is_right(url: str) -> None:
     check_url(url)
+
+
+def test_several_servers_may_be_named(tmp_path: Path) -> None:
+    url = "postgresql://u:secret@a:5432,b:5433/d?target_session_attrs=read-write"
+    check_url(read_settings({"WALLETQ_DATABASE_URL": url}, tmp_path).need_database())
+    said = str(unreachable(url, OSError("refused")))
+    assert "a:5432,b:5433/d" in said
+    assert "secret" not in said
+    with pytest.raises(SettingsError):
+        check_url(url.replace("5433", "65536"))
 
 
 def test_a_certificate_that_is_there_is_right(tmp_path: Path) -> None:

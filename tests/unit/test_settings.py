@@ -10,6 +10,7 @@ WRONG = {
     "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": [
         *("localhost", "localhost:", "a:1 b:2", "kafka://a:1", "a:65536", "a:0", "a:-1", "a:port", "a:1,", ":1"),
         *("a\n:1", "u@a:1", "::1:9092", "[::1]", "[::1]9092", "[::1:9092"),
+        *("a b:1", "a:1, b:2", "a\xa0:1", "a\\b:1", "[::1]x:1", "x[::1]:1", "a:\u0661"),
     ],
     "WALLETQ_KAFKA_SECURITY_PROTOCOL": ["TLS"],
     "WALLETQ_KAFKA_SASL_MECHANISM": ["GSSAPI"],
@@ -26,7 +27,14 @@ WRONG = {
     ],
     "WALLETQ_SMTP_URL": [
         *("mail.example.com", "http://mail:secret@h", "postgresql://u:secret@h/d", "smtp://u:secret?@h"),
-        *("smtp://h:65536", "smtp://secret@h", "smtp://secret:@h", "smtp://:secret@h"),
+        *(
+            "smtp://h:65536",
+            "smtp://h:0",
+            "smtp://a,b:65536",
+            "smtp://secret@h",
+            "smtp://secret:@h",
+            "smtp://:secret@h",
+        ),
     ],
     "WALLETQ_MAIL_FROM": ["a\nb", "  "],
     "WALLETQ_COMPANY_NAME": ["a\x7fb"],

@@ -102,6 +102,12 @@ def test_the_whole_story_of_an_order_that_waited() -> None:
     ]
 
 
+def test_who_settled_a_mail_is_told() -> None:
+    settled = delivery(outcome="settled by operator:ann: queued as 1; was unknown: silence")
+    last = texts(facts(order(address=ADDRESS), assignment(), deliveries=[settled]))[-1]
+    assert last == f"the mail with the wallet is sent, at attempt 1, {settled['outcome']}"
+
+
 def test_without_the_log_the_rest_is_told() -> None:
     known = facts(order(status="paid", address=ADDRESS, paid_offset=30), assignment())
     told = story(known, {})
