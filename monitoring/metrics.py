@@ -103,7 +103,7 @@ class States(Collector):
         yield from _of_mail(history)
         tables = self._tables()
         yield from _of_tables(tables, history)
-        yield from _of_topics({} if tables is None else tables.places, {} if tables is None else self._ends())
+        yield from _of_topics(tables, self._ends())
 
     def _of_process(self, history: History, now: float) -> Iterator[Metric]:
         verdict = judge(history, now, self._limits)
@@ -186,16 +186,17 @@ def _of_tables(tables: Tables | None, history: History) -> Iterator[Metric]:
     yield from (up, wallets, critical, waiting, oldest, deliveries, due)
 
 
-def _of_topics(places: Mapping[PartitionKey, int], ends: Mapping[PartitionKey, End]) -> Iterator[Metric]:
-    """Of all partitions, also those that nobody owns."""
+def _of_topics(tables: Tables | None, ends: Mapping[PartitionKey, End]) -> Iterator[Metric]:
+    """Of all partitions, also those that nobody owns; no samples where the database, or Kafka, cannot be read."""
     keys = ("topic", "partition")
     lag = _gauge("walletq_topic_lag_records", "Records, and markers, that are not applied, whoever owns them.", *keys)
     place = _gauge("walletq_topic_next_offset", "The first record that is not applied, in the database.", *keys)
-    for (topic, partition), end in ends.items():
-        labels = [topic, str(partition)]
-        at = places.get((topic, partition), 0)  # nobody has owned it yet
-        place.add_metric(labels, at)
-        lag.add_metric(labels, max(0, end.end_offset - at))
+    if tables is not None:
+        for (topic, partition), end in ends.items():
+            labels = [topic, str(partition)]
+            at = tables.places.get((topic, partition), 0)  # 0: nobody has owned it yet
+            place.add_metric(labels, at)
+            lag.add_metric(labels, max(0, end.end_offset - at))
     yield from (lag, place)
 
 

@@ -63,17 +63,28 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 
 
 @asynccontextmanager
+async def connecting(settings: Settings, seconds: float = START_SECONDS) -> AsyncIterator[None]:
+    """What is done in this block connects to Kafka, within so many seconds.
+
+    Raises:
+        ServerUnreachable: it does not; names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (KafkaError, OSError, asyncio.TimeoutError) as error:
+        raise unreachable(settings, error) from error
+
+
+@asynccontextmanager
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client.
 
     Raises:
         ServerUnreachable: names the servers and WALLETQ_KAFKA_BOOTSTRAP_SERVERS.
     """
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            admin = await _connected(settings)
-    except (KafkaError, OSError, asyncio.TimeoutError) as error:
-        raise unreachable(settings, error) from error
+    async with connecting(settings):
+        admin = await _connected(settings)
     try:
         yield admin
     finally:
@@ -115,12 +126,9 @@ async def outside_consumer(settings: Settings, **options: object) -> AsyncIterat
         **options,
     )
     try:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await consumer.start()
-                await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
-        except (KafkaError, OSError, asyncio.TimeoutError) as error:
-            raise unreachable(settings, error) from error
+        async with connecting(settings):
+            await consumer.start()
+            await asyncio.sleep(0)  # a task of its that has not begun yet would make `stop` raise CancelledError
         yield consumer
     finally:
         await consumer.stop()

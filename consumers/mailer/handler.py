@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from consumers.errors import MembershipLost
 from consumers.group import leave
@@ -46,7 +45,7 @@ from schemas.topics import Names, names
 from storage.database import AWAY, create_pool
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
-from storage.kafka import MAX_FETCH_BYTES, client_options, unreachable
+from storage.kafka import MAX_FETCH_BYTES, client_options, connecting
 from storage.migrations import check_migrated
 
 if TYPE_CHECKING:
@@ -264,11 +263,8 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         heartbeat_interval_ms=settings.session_timeout_ms // 5,
     )
     try:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await consumer.start()
-        except (KafkaError, OSError, asyncio.TimeoutError) as error:
-            raise unreachable(settings, error) from error
+        async with connecting(settings, START_SECONDS):
+            await consumer.start()
         yield consumer
     finally:
         await leave(consumer)
