@@ -27,9 +27,8 @@ from benchmarks.queues import Traffic, shipped_pools
 from benchmarks.replay import replay
 from benchmarks.servers import Bench, servers
 from benchmarks.worker import working
-from consumers.allocator.session import PARAMETERS
 from storage.arrays import columns
-from storage.database import connect
+from storage.database import BY_INDEX, connect
 from storage.sql import read_queries
 from tests.traffic import Message
 
@@ -125,7 +124,7 @@ async def main(minutes: int) -> Mapping[str, Any]:
         await warm_up(bench, SEED)
         async with bench.run("churn") as run:
             await Walletq().prepare(run)
-            connection = await connect(run.database_url, application="benchmark", parameters=PARAMETERS)
+            connection = await connect(run.database_url, application="benchmark", parameters=BY_INDEX)
             try:
                 churn = Churn(bench, run, connection)
                 await churn.fill()

@@ -18,6 +18,18 @@ Role = Literal["walletq_allocator", "walletq_mailer", "walletq_operator"]
 IDLE_IN_TRANSACTION_MS = 5_000
 CONNECT_SECONDS = 5.0
 
+# The hot statements look few rows up by index. A table that has just been filled has no statistics yet, and a plan
+# that takes it for empty would scan it whole, batch after batch.
+BY_INDEX = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"Parameters of a session whose plans are nested loops by index, whatever the statistics say."
+
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 "SQLSTATE classes 22 and 23: the record itself is what the database does not take. Look for these first."
 AWAY = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -90,7 +102,14 @@ async def connect(
     return connection
 
 
-async def create_pool(url: str, role: Role | None = None, *, size: int, application: str) -> asyncpg.Pool:
+async def create_pool(
+    url: str,
+    role: Role | None = None,
+    *,
+    size: int,
+    application: str,
+    parameters: Mapping[str, str] | None = None,
+) -> asyncpg.Pool:
     """A pool of such connections, opened as they are needed.
 
     Raises:
@@ -108,7 +127,7 @@ async def create_pool(url: str, role: Role | None = None, *, size: int, applicat
             timeout=CONNECT_SECONDS,
             init=prepare,
             reset=_keep,
-            server_settings=_session(application),
+            server_settings=_session(application) | dict(parameters or {}),
         )
     except (*AWAY, ValueError) as error:
         raise unreachable(url, error) from error

@@ -21,22 +21,11 @@ from consumers.allocator.state import (
 )
 from consumers.places import Place
 from storage.arrays import columns
-from storage.database import connect
+from storage.database import BY_INDEX, connect
 from storage.sql import read_queries
 
 SQL = read_queries("allocator")
 COMMAND_SECONDS = 30.0
-
-# The hot statements look few rows up by index. A table that has just been filled has no statistics yet, and a plan
-# that takes it for empty would scan it whole, batch after batch.
-PARAMETERS = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
 
 _order_changes = attrgetter(
     "currency",
@@ -66,7 +55,7 @@ def connecting(url: str) -> Connect:
                 url,
                 "walletq_allocator",
                 application=application,
-                parameters=PARAMETERS,
+                parameters=BY_INDEX,
                 command_seconds=COMMAND_SECONDS,
             )
         )

@@ -15,6 +15,7 @@ from consumers.errors import Fenced
 from consumers.mailer.endings import Dossier, Ending
 from consumers.mailer.notices import Changes, Delivery, Known
 from consumers.mailer.ranks import Ranks
+from schemas.events import WalletAssigned
 from storage.sql import read_queries
 
 SQL = read_queries("mailer")
@@ -78,10 +79,11 @@ class Deliveries:
             rows = await connection.fetch(SQL["read_places"], self._topic, partitions)
             return [Place(**row) for row in rows]
 
-    async def gather(self, notification_ids: Sequence[UUID]) -> dict[UUID, Known]:
-        """Of these, the assignments that exist."""
+    async def gather(self, notifications: Sequence[WalletAssigned]) -> dict[UUID, Known]:
+        """The assignments that these are of, as far as they exist."""
+        said = _columns(((one.notification_id, one.currency, one.order_id) for one in notifications), 3)
         async with self._work() as connection:
-            rows = await connection.fetch(SQL["gather"], notification_ids)
+            rows = await connection.fetch(SQL["gather"], *said)
         return {row["notification_id"]: Known(row["currency"], row["order_id"], row["has_delivery"]) for row in rows}
 
     async def apply(self, changes: Changes) -> None:

@@ -42,7 +42,7 @@ from consumers.member import member
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
 from schemas.topics import Names, names
-from storage.database import AWAY, create_pool
+from storage.database import AWAY, BY_INDEX, create_pool
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
 from storage.kafka import MAX_FETCH_BYTES, client_options, connecting
@@ -233,7 +233,7 @@ async def _fail_with(id_lost: asyncio.Task[None], stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     url = settings.need_database()
-    pool = await create_pool(url, "walletq_mailer", size=POOL_SIZE, application="walletq mail")
+    pool = await create_pool(url, "walletq_mailer", size=POOL_SIZE, application="walletq mail", parameters=BY_INDEX)
     try:
         try:
             async with pool.acquire() as connection:

@@ -112,9 +112,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take(self, notices: list[Notice]) -> None:
         places = {record.partition: self._places[record.partition] for record, _ in notices}
-        known = await self._deliveries.gather(
-            [said.notification_id for _, said in notices if isinstance(said, WalletAssigned)]
-        )
+        known = await self._deliveries.gather([said for _, said in notices if isinstance(said, WalletAssigned)])
         changes = decide(notices, known, places)
         await self._deliveries.apply(changes)
         for step in changes.steps:

@@ -113,8 +113,9 @@ def decide(notices: Sequence[Notice], known: Mapping[UUID, Known], places: Mappi
             continue
         assignment = known.get(said.notification_id)
         if assignment is None or (assignment.currency, assignment.order_id) != (said.currency, said.order_id):
-            what = "no such assignment" if assignment is None else "the assignment belongs to another order"
-            dead_letters.append(dead_letter(record, UNKNOWN_ASSIGNMENT, f"{what} in the database"))
+            dead_letters.append(
+                dead_letter(record, UNKNOWN_ASSIGNMENT, "the order has no such assignment in the database")
+            )
             count[2] += 1
         elif assignment.has_delivery or said.notification_id in deliveries:
             count[1] += 1

@@ -87,12 +87,15 @@ async def _compare(snapshot: Snapshot, topic: str, batch: Sequence[ConsumerRecor
     for record in await _not_refused(snapshot, topic, [record for record in foreign if _passed(snapshot, record)]):
         seen.wrong.add(f"{_place(record)}: not a notification, and the mailer has not refused it")
     seen.foreign += len(foreign)
-    ids = [notification.notification_id for _, notification in told]
-    rows = {row["assignment_id"]: row for row in await snapshot.now.fetch(SQL["assignments_by_id"], ids)}
+    currencies = [notification.currency for _, notification in told]
+    orders = [notification.order_id for _, notification in told]
+    assignments = await snapshot.now.fetch(SQL["assignments_of"], currencies, orders)
+    rows = {row["assignment_id"]: row for row in assignments}
     for record, notification in told:
         row = rows.get(notification.notification_id)
         if row is None:
-            seen.wrong.add(f"{_place(record)}: notification {notification.notification_id} has no assignment")
+            order = f"order {notification.order_id} ({notification.currency})"
+            seen.wrong.add(f"{_place(record)}: {order} has no assignment {notification.notification_id}")
             continue
         if differing := differences(record.key, notification, row):
             seen.wrong.add(f"{_place(record)}: {', '.join(differing)} differ from the assignment at {_source(row)}")

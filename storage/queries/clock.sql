@@ -11,8 +11,8 @@ FROM currencies c
 CROSS JOIN LATERAL (
     SELECT o.currency, o.order_id, o.expires_at
     FROM orders o
-    WHERE o.status = 'pending' AND o.expires_at <= now() AND o.currency = c.currency
-    ORDER BY o.expires_at
+    WHERE o.pending_until <= now() AND o.currency = c.currency
+    ORDER BY o.pending_until
     LIMIT $1
 ) expired;
 

@@ -28,7 +28,7 @@ SELECT d.notification_id, d.kind, d.state, d.attempts, d.created_at, a.released_
        coalesce(o.expires_at > now(), false) AS in_time
 FROM deliveries d
 LEFT JOIN orders o ON o.currency = d.currency AND o.order_id = d.order_id
-LEFT JOIN assignments a ON a.assignment_id = d.notification_id
+LEFT JOIN assignments a ON a.currency = d.currency AND a.order_id = d.order_id AND a.assignment_id = d.notification_id
 WHERE ($1::uuid[] IS NULL OR d.notification_id = ANY ($1))
   AND ($2::text[] IS NULL OR d.state = ANY ($2))
   AND ($3::text IS NULL OR d.order_id = $3)
@@ -58,5 +58,9 @@ WHERE notification_id = ANY ($1::uuid[]);
 -- its assignment; $3 tells who says so, and what was known before stays in the outcome
 UPDATE deliveries d
 SET state = 'sent', sent_at = coalesce($2, d.updated_at), outcome = $3 || '; was ' || d.outcome, updated_at = now(),
-    address = coalesce(d.address, (SELECT a.address FROM assignments a WHERE a.assignment_id = d.notification_id))
+    address = coalesce(d.address, (
+        SELECT a.address
+        FROM assignments a
+        WHERE a.currency = d.currency AND a.order_id = d.order_id AND a.assignment_id = d.notification_id
+    ))
 WHERE d.notification_id = $1;

@@ -23,14 +23,16 @@ WHERE partitions.topic = $1
   AND partitions.next_offset = batch.start_offset
 RETURNING partitions.partition;
 
--- gather: of the notifications $1, those whose assignment exists, and whether their delivery does
+-- gather: of the notifications $1 of the orders ($2, $3), those whose assignment exists, and whether their delivery does
 SELECT assignments.assignment_id AS notification_id,
        assignments.currency,
        assignments.order_id,
        deliveries.notification_id IS NOT NULL AS has_delivery
-FROM assignments
-LEFT JOIN deliveries ON deliveries.notification_id = assignments.assignment_id
-WHERE assignments.assignment_id = ANY ($1::uuid[]);
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS said (notification_id, currency, order_id)
+JOIN assignments ON assignments.currency = said.currency
+                AND assignments.order_id = said.order_id
+                AND assignments.assignment_id = said.notification_id
+LEFT JOIN deliveries ON deliveries.notification_id = assignments.assignment_id;
 
 -- add_deliveries: a delivery for each notification, due at once; one that exists stays as it is
 INSERT INTO deliveries (notification_id, partition, "offset", currency, order_id, traceparent)
@@ -149,7 +151,9 @@ SELECT claimed.notification_id, claimed.kind, claimed.partition, claimed."offset
        orders.queue_place, orders.email, orders.locale, orders.amount, orders.expires_at,
        now() AS read_at
 FROM claimed
-LEFT JOIN assignments ON assignments.assignment_id = claimed.notification_id
+LEFT JOIN assignments ON assignments.currency = claimed.currency
+                     AND assignments.order_id = claimed.order_id
+                     AND assignments.assignment_id = claimed.notification_id
 LEFT JOIN orders ON orders.currency = claimed.currency AND orders.order_id = claimed.order_id;
 
 -- look: the same again of one delivery $1, where the lease $2 still holds
@@ -161,7 +165,9 @@ SELECT deliveries.notification_id, deliveries.kind, deliveries.partition, delive
        orders.queue_place, orders.email, orders.locale, orders.amount, orders.expires_at,
        now() AS read_at
 FROM deliveries
-LEFT JOIN assignments ON assignments.assignment_id = deliveries.notification_id
+LEFT JOIN assignments ON assignments.currency = deliveries.currency
+                     AND assignments.order_id = deliveries.order_id
+                     AND assignments.assignment_id = deliveries.notification_id
 LEFT JOIN orders ON orders.currency = deliveries.currency AND orders.order_id = deliveries.order_id
 WHERE deliveries.notification_id = $1
   AND deliveries.lease_holder = $2;

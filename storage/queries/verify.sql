@@ -126,7 +126,7 @@ SELECT format('notification %s (order %s, %s): %s at %s', d.notification_id, d.o
               d.updated_at) AS offender
 FROM deliveries d
 JOIN orders o ON o.currency = d.currency AND o.order_id = d.order_id
-LEFT JOIN assignments a ON a.assignment_id = d.notification_id
+LEFT JOIN assignments a ON a.currency = d.currency AND a.order_id = d.order_id AND a.assignment_id = d.notification_id
 WHERE d.state = 'superseded'
       AND CASE d.kind WHEN 'queued' THEN o.queue_place IS NOT NULL
                       ELSE a.assignment_id IS NOT NULL AND a.released_offset IS NULL END
@@ -145,7 +145,7 @@ LIMIT $1;
 SELECT format('order %s (%s): the mail showed %s, assigned was %s', d.order_id, d.currency, d.address,
               coalesce(a.address, 'nothing')) AS offender
 FROM deliveries d
-LEFT JOIN assignments a ON a.assignment_id = d.notification_id
+LEFT JOIN assignments a ON a.currency = d.currency AND a.order_id = d.order_id AND a.assignment_id = d.notification_id
 WHERE d.address IS NOT NULL AND d.address IS DISTINCT FROM a.address
 LIMIT $1;
 
@@ -153,7 +153,7 @@ LIMIT $1;
 SELECT format('order %s (%s): released at %s, cool-down %s minutes, accepted at %s', a.order_id, a.currency,
               a.released_at, applied.cool_down, d.sent_at) AS offender
 FROM deliveries d
-JOIN assignments a ON a.assignment_id = d.notification_id
+JOIN assignments a ON a.currency = d.currency AND a.order_id = d.order_id AND a.assignment_id = d.notification_id
 CROSS JOIN LATERAL (
     SELECT (c.content::jsonb #>> ARRAY['currencies', a.currency, 'cool_down_minutes'])::int AS cool_down
     FROM catalogues c
@@ -165,12 +165,12 @@ WHERE d.sent_at > a.released_at AND applied.cool_down > 0
   AND d.sent_at >= a.released_at + make_interval(mins => applied.cool_down)
 LIMIT $1;
 
--- assignments_by_id: what the notifications with these ids should say
+-- assignments_of: what the notifications of the orders ($1, $2) should say
 SELECT a.assignment_id, a.partition, a.assigned_offset, a.order_id, a.currency, a.network, a.address, a.waited,
        a.assigned_at, o.amount, o.expires_at
-FROM assignments a
-JOIN orders o USING (currency, order_id)
-WHERE a.assignment_id = ANY ($1::uuid[]);
+FROM unnest($1::text[], $2::text[]) AS said (currency, order_id)
+JOIN assignments a USING (currency, order_id)
+JOIN orders o USING (currency, order_id);
 
 -- published_assignments: every assignment below the watermark of its partition on the topic $1
 SELECT a.partition, a.assigned_offset, a.assignment_id, a.order_id, a.currency, a.assigned_at

@@ -236,14 +236,16 @@ async def an_order_that_may_end_needs_one_more_that_waits_in_its_pool(backend: B
     assert (await see(session, ends=(remembered, unknown))).waiting == {}
 
 
-async def a_wallet_and_an_order_have_one_open_assignment(backend: Backend) -> None:
+async def a_wallet_has_one_open_assignment_and_an_order_one_in_all(backend: Backend) -> None:
     session = (await two(backend))[0]
     await write(
         session,
         new_orders=[holding("ord-1", 0, "T1"), waiting("ord-2", 1)],
-        assignments=[assignment("ord-1", "T1", 2), assignment("ord-2", "T9", 3, released=4)],
+        assignments=[assignment("ord-1", "T1", 2), assignment("ord-3", "T9", 3, released=4)],
     )
-    for second in (assignment("ord-2", "T1", 5), assignment("ord-1", "T2", 6), assignment("ord-2", "T2", 2)):
+    of_a_held_wallet, of_a_known_event = assignment("ord-2", "T1", 5), assignment("ord-2", "T2", 2)
+    of_a_served_order, of_an_ended_order = assignment("ord-1", "T2", 5), assignment("ord-3", "T2", 5)
+    for second in (of_a_held_wallet, of_a_known_event, of_a_served_order, of_an_ended_order):
         with pytest.raises(REFUSED):
             await write(session, assignments=[second])
     await write(session, releases=[Release(2, 7, AT)], assignments=[assignment("ord-2", "T1", 7)])
@@ -303,7 +305,7 @@ SESSION_PROMISES: tuple[Promise, ...] = (
     a_wallet_changes_and_is_found_by_its_name,
     the_heads_of_the_queues_come_oldest_first,
     an_order_that_may_end_needs_one_more_that_waits_in_its_pool,
-    a_wallet_and_an_order_have_one_open_assignment,
+    a_wallet_has_one_open_assignment_and_an_order_one_in_all,
     the_outbox_tells_what_was_kept_in_offset_order,
     a_dead_letter_is_kept_byte_for_byte,
 )

@@ -318,8 +318,7 @@ def _write(transaction: Transaction, partition: int, changes: Changes) -> None:
             ended = made._replace(released_offset=released_offset, released_at=released_at)
             transaction.put("assignments", (partition, assigned_offset), ended)
     for made in changes.assignments:
-        if made.released_offset is None:
-            _check_only_open_one(made, transaction.rows("assignments"))
+        _check_only_one(made, transaction.rows("assignments"))
         transaction.insert("assignments", (partition, made.assigned_offset), made)
 
 
@@ -333,10 +332,11 @@ def _checked(row: PlaceRow) -> PlaceRow:
     return row
 
 
-def _check_only_open_one(made: Assignment, others: Iterable[Assignment]) -> None:
+def _check_only_one(made: Assignment, others: Iterable[Assignment]) -> None:
+    wallet = (made.currency, made.network, made.address)
     for other in others:
-        if other.released_offset is None and other.currency == made.currency:
-            if (other.network, other.address) == (made.network, made.address):
-                raise asyncpg.UniqueViolationError("wallet_has_one_open_assignment")
-            if other.order_id == made.order_id:
-                raise asyncpg.UniqueViolationError("order_has_one_open_assignment")
+        if (other.currency, other.order_id) == (made.currency, made.order_id):
+            raise asyncpg.UniqueViolationError("order_has_one_assignment")
+        both_open = made.released_offset is None and other.released_offset is None
+        if both_open and (other.currency, other.network, other.address) == wallet:
+            raise asyncpg.UniqueViolationError("wallet_has_one_open_assignment")
