@@ -15,7 +15,7 @@ from benchmarks.load import PRELUDE
 from benchmarks.log import Log, make_log
 from benchmarks.progress import Stalled, Wrong
 from benchmarks.restart import RATE, SCHEDULE_SECONDS, restart, takeover
-from benchmarks.results import Drain, Failed, Latency, Results, Row, Scale
+from benchmarks.results import Drain, Failed, Latency, Results, Row, Scale, middle
 from benchmarks.scale import kinds
 from benchmarks.servers import Bench
 
@@ -26,6 +26,12 @@ WARM_UP_EVENTS, WARM_UPS = 200_000, 2
 "Drained by walletq first, and not counted: a broker that has just started compiles its code while it serves."
 OWN_WARM_UP_EVENTS = 20_000
 "Drained by each contender before its drain: it may use other parts of the broker, such as transactions."
+WARM_UP_SECONDS = 10
+"At the highest rate, before the latencies, by walletq and not counted: the broker serves other requests then."
+ROUNDS = 3
+"So often a drain is made, in turn with those beside which it is shown; the median counts."
+LONGEST_SECONDS = 60
+"Who would need longer for a drain, by the speed of the warm-up, gets a shorter log, once."
 
 Result = TypeVar("Result")
 Running = Sequence[tuple[Row, Contender]]
@@ -79,12 +85,27 @@ async def _drains(bench: Bench, plan: Plan, running: Running, results: Results) 
     for name, part in PARTS.items():
         results.floors.append(await _tried(part.title, floor(bench, name, log)))
     short = await _log(plan, min(OWN_WARM_UP_EVENTS, plan.events))
+    fast: list[tuple[Row, Contender]] = []
     for row, contender in running:
-        await _tried(f"warming up: {row.name}", drain(bench, contender, short))
-        row.drain = await _tried(f"drain: {row.name}", drain(bench, contender, log))
+        warm = await _tried(f"warming up: {row.name}", drain(bench, contender, short))
+        if isinstance(warm, Drain) and warm.events_per_second * LONGEST_SECONDS < plan.events:
+            shorter = await _log(plan, round(warm.events_per_second * LONGEST_SECONDS))
+            row.drain = await _tried(f"drain: {row.name}", drain(bench, contender, shorter))
+        else:
+            fast.append((row, contender))
+    drains: list[list[Drain | Failed]] = [[] for _ in fast]
+    for _ in range(ROUNDS):
+        for (row, contender), ones in zip(fast, drains, strict=True):
+            ones.append(await _tried(f"drain: {row.name}", drain(bench, contender, log)))
+    for (row, _), ones in zip(fast, drains, strict=True):
+        row.drain = middle(ones)
 
 
 async def _latencies(bench: Bench, plan: Plan, running: Running) -> None:
+    if plan.rates:
+        rate = max(plan.rates)
+        log = await _log(plan, PRELUDE + round(rate * WARM_UP_SECONDS))
+        await _tried(f"warming up: {rate:g}/s", latency(bench, Walletq(), log, rate))
     for rate in sorted(plan.rates):
         log = await _log(plan, PRELUDE + round(rate * plan.seconds))
         for row, contender in running:
@@ -108,9 +129,13 @@ async def _restarts(bench: Bench, plan: Plan, running: Running) -> None:
 
 async def _scales(bench: Bench, plan: Plan, results: Results) -> None:
     for sizes in kinds(bench, plan.events, plan.seed, await _log(plan, plan.events)):
+        drains: list[list[Drain | Failed]] = [[] for _ in sizes]
+        for _ in range(ROUNDS):
+            for size, ones in zip(sizes, drains, strict=True):
+                ones.append(await _tried(f"scale: {size.name}", size.drain()))
         first: tuple[str, Drain] | None = None
-        for size in sizes:
-            drained = await _tried(f"scale: {size.name}", size.drain())
+        for size, ones in zip(sizes, drains, strict=True):
+            drained = middle(ones)
             if isinstance(drained, Failed):
                 results.scales.append(drained)
                 continue

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Drain:
         memory: of the contender's processes at the end.
         memory_mb_by_fifth: all of them together at the end of each fifth of the notifications.
         servers_memory: of Kafka; PostgreSQL's processes share theirs.
+        speeds: events_per_second of all the drains of which this is the middle one; memory is of that which had most.
         wrong: the first difference from what must be; None where there is none.
     """
 
@@ -58,6 +59,23 @@ class Drain:
     memory_mb_by_fifth: Sequence[float]
     servers_memory: Sequence[Memory]
     wrong: str | None
+    speeds: Sequence[float] = ()
+
+
+def middle(drains: Sequence[Drain | Failed]) -> Drain | Failed:
+    """Of drains of the same log the one with the median speed, but with the memory of that which had most; or the first
+    that failed or was wrong."""
+    whole = [one for one in drains if isinstance(one, Drain) and one.wrong is None]
+    if len(whole) < len(drains):
+        return next(one for one in drains if isinstance(one, Failed) or one.wrong is not None)
+    by_speed = sorted(whole, key=lambda one: one.events_per_second)
+    most = max(whole, key=lambda one: sum(memory.peak_mb or memory.final_mb for memory in one.memory))
+    return replace(
+        by_speed[len(by_speed) // 2],
+        memory=most.memory,
+        memory_mb_by_fifth=most.memory_mb_by_fifth,
+        speeds=[one.events_per_second for one in whole],
+    )
 
 
 @dataclass(frozen=True)

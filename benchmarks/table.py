@@ -129,7 +129,10 @@ def _title(results: Results) -> str:
 
 def _caption(rates: Sequence[float]) -> str:
     latency = "Latency at a rate: p50 / p99 / longest, in milliseconds. " if rates else ""
-    return f"CPU is for each event. {latency}After kill -9: the same member restarted, another member took over."
+    return (
+        "events/s: the median of three drains; who would take longer than a minute drains a shorter log, once. "
+        f"CPU is for each event. {latency}After kill -9: the same member restarted, another member took over."
+    )
 
 
 def _remarks(results: Results) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-MOST = 12_000
+MOST = 7_000
 "Records with their events and rows: some 2.5 kB each."
 LEAST = 250
 "So many any owner gets that has nothing in hand: one whose transaction is held up must not stop the others."

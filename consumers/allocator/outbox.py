@@ -149,7 +149,7 @@ def notification_message(names: Names, notification: Notification) -> Message:
     value = orjson.dumps(
         {
             "type": "wallet_assigned",
-            "notification_id": str(assignment.assignment_id),
+            "notification_id": assignment.assignment_id,
             "order_id": assignment.order_id,
             "currency": assignment.currency,
             "network": assignment.network,
@@ -160,6 +160,7 @@ def notification_message(names: Names, notification: Notification) -> Message:
             "expires_at": notification.expires_at,
         },
         option=orjson.OPT_UTC_Z,
+        default=str,  # the driver's own kind of UUID
     )
     headers = [("traceparent", notification.traceparent.encode())] if notification.traceparent else []
     return Message(names.notifications, assignment.order_id.encode(), value, headers)

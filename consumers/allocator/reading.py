@@ -54,8 +54,8 @@ class Reader:
         self._partition = partition
         self._partition_count = partition_count
         self._at_ms = -1
-        self._at = _EPOCH
-        "The time of the last record: those of one batch of the broker's have one time."
+        self._at = self._expires_at = _EPOCH
+        "The last record's time, and when its order expires; records of one batch of the broker's have one time."
         self._known = {
             code: _Known(currency, code.encode(), partition_of(code.encode(), partition_count) == partition)
             for code, currency in catalogue.currencies.items()
@@ -66,6 +66,7 @@ class Reader:
         if record.timestamp != self._at_ms:
             self._at_ms = record.timestamp
             self._at = _EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), _LATEST_MS))
+            self._expires_at = self._at + self._expiry
         at = self._at
         try:
             event, dropped_fields = parse_event(record.value)
@@ -98,7 +99,7 @@ class Reader:
                 elif status == "pending" and isinstance(event, OrderStatusChanged):
                     refusal = _check_limits(code, currency, event.amount or "")
                     given = event.expires_at
-                    expires_at = at + self._expiry if given is None else given.astimezone(UTC)
+                    expires_at = self._expires_at if given is None else given.astimezone(UTC)
                 elif not isinstance(event, OrderStatusChanged) and network is not None:
                     address, refusal = _normalised(currency, network, event.address)
         if refusal is not None:

@@ -33,10 +33,21 @@ TEXTS = [
     ("kind", "values"),
     [
         ("text", TEXTS),
+        ("text", [text for text in TEXTS if text is not None]),
+        ("text", ["a", "", "NULL", "{", "a,b", " a ", "'", "\U0001f4b8"]),
+        ("text", ['"', '","']),
+        ("text", ["None", None]),
+        ("text", [""]),
+        ("text", []),
         ("bigint", [0, -1, None, 2**62]),
+        ("bigint", [2**62, -(2**62)]),
+        ("bigint", [None, None]),
         ("boolean", [True, None, False]),
+        ("boolean", [True, False]),
         ("timestamptz", [datetime(2026, 11, 22, 16, 0, 0, 123456, tzinfo=UTC), None, datetime(1970, 1, 2, tzinfo=UTC)]),
+        ("timestamptz", [datetime(2026, 11, 22, 16, 0, 0, microseconds, tzinfo=UTC) for microseconds in (7, 7, 8)]),
         ("uuid", [UUID(int=7), None]),
+        ("uuid", [UUID(int=7), UUID(int=2**127)]),
     ],
 )
 async def test_values_come_back_as_they_went(database: asyncpg.Connection, kind: str, values: list[object]) -> None:

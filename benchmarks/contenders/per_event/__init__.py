@@ -1,10 +1,11 @@
 """A consumer that handles one event in one PostgreSQL transaction, on FastStream and asyncpg.
 
-Once with one worker, which is FastStream's default and what its users begin with, and once as a team has it that has
-tuned it: a worker for each partition, so that currencies go side by side and each keeps its order. Both have validation
-from bytes in the decoder, without dependency injection for each message; kept sessions with prepared statements;
-partial indexes for the heads of queue and free list; offsets committed once a second, since an event that comes again
-has no effect; an outbox with a relay in the same process, woken by the handler.
+Three times. As its users begin: one worker, and FastStream acknowledges each event by a commit of its offset
+(`AckPolicy.NACK_ON_ERROR`). With a closer look: offsets are committed once a second, since an event that comes again has
+no effect. And tuned: besides, a worker for each partition, so that currencies go side by side and
+each keeps its order. All have validation from bytes in the decoder, without dependency injection for each message; kept
+sessions with prepared statements; partial indexes for the heads of queue and free list; an outbox with a relay in the
+same process, woken by the handler.
 
 What it promises in a crash: an event's changes and its notification are committed together or not at all; events come
 again without an effect, notifications as they were. What it does not promise:
@@ -27,6 +28,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 
@@ -34,15 +36,20 @@ from benchmarks.contenders import Run
 from embedded.child import Child
 from schemas.topics import PARTITIONS
 
+Acks = Literal["each", "second"]
+
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 class PerEvent:
     """One process, all partitions."""
 
-    def __init__(self, name: str, workers: int) -> None:
+    def __init__(self, name: str, workers: int, acks: Acks) -> None:
+        """Args:
+        acks: whether FastStream acknowledges each event, or the handler the last one of each second.
+        """
         self.name = name
-        self._workers = workers
+        self._arguments = (str(workers), acks)
 
     def why_not(self) -> str | None:
         """Where FastStream is missing, how to install it."""
@@ -58,11 +65,11 @@ class PerEvent:
 
     def running(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """The consumer, whose log is in the run's folder."""
-        return _consumer(run, "per-event-1", self._workers)
+        return _consumer(run, "per-event-1", self._arguments)
 
     def standby(self, run: Run) -> AbstractAsyncContextManager[Sequence[int]]:
         """A second consumer."""
-        return _consumer(run, "per-event-2", self._workers)
+        return _consumer(run, "per-event-2", self._arguments)
 
     def versions(self) -> Mapping[str, str]:
         """The framework, the drivers and the event loop."""
@@ -70,15 +77,16 @@ class PerEvent:
 
 
 CONTENDERS = (
-    PerEvent("FastStream, a transaction per event", 1),
-    PerEvent(f"FastStream with {PARTITIONS} workers", PARTITIONS),
+    PerEvent("FastStream, a transaction per event", 1, "each"),
+    PerEvent("FastStream, offsets each second", 1, "second"),
+    PerEvent(f"FastStream with {PARTITIONS} workers", PARTITIONS, "second"),
 )
 
 
 @asynccontextmanager
-async def _consumer(run: Run, name: str, workers: int) -> AsyncIterator[Sequence[int]]:
+async def _consumer(run: Run, name: str, arguments: Sequence[str]) -> AsyncIterator[Sequence[int]]:
     where = (run.bootstrap_servers, run.orders, run.notifications, run.database_url)
-    child = Child(name, [sys.executable, "-m", f"{__name__}.app", *where, str(workers)], log=run.folder / f"{name}.log")
+    child = Child(name, [sys.executable, "-m", f"{__name__}.app", *where, *arguments], log=run.folder / f"{name}.log")
     try:
         yield [child.pid]
     finally:

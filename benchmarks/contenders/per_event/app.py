@@ -1,4 +1,4 @@
-"""The program: `python -m benchmarks.contenders.per_event.app BOOTSTRAP ORDERS NOTIFICATIONS DATABASE_URL WORKERS`."""
+"""The program: `python -m …per_event.app BOOTSTRAP ORDERS NOTIFICATIONS DATABASE_URL WORKERS ACKS`."""
 
 import asyncio
 import logging
@@ -15,7 +15,9 @@ from benchmarks.contenders.per_event.relay import Relay
 from schemas.catalogue import read_catalogue
 
 
-async def main(bootstrap_servers: str, orders: str, notifications: str, database_url: str, workers: str) -> None:
+async def main(
+    bootstrap_servers: str, orders: str, notifications: str, database_url: str, workers: str, acks: str
+) -> None:
     """Run until SIGTERM."""
     connections = int(workers) + 1  # one for the relay
     broker = KafkaBroker(
@@ -36,10 +38,11 @@ async def main(bootstrap_servers: str, orders: str, notifications: str, database
             group_id=f"{orders}.per-event",
             auto_offset_reset="earliest",
             max_workers=int(workers),  # each has partitions of its own, and a fetch that holds up no other
-            ack_policy=AckPolicy.MANUAL,
+            ack_policy=AckPolicy.NACK_ON_ERROR if acks == "each" else AckPolicy.MANUAL,
             decoder=read,
         )
-        subscriber(Handler(Allocation(pool, read_catalogue()), relay).handle)
+        handler = Handler(Allocation(pool, read_catalogue()), relay)
+        subscriber(handler.apply if acks == "each" else handler.handle)
         relaying = tasks.create_task(relay.run())
 
         # Coroutines: FastStream calls plain functions in a thread.

@@ -40,15 +40,19 @@ class Handler:
         self._relay = relay
         self._acked: dict[int, float] = {}
 
+    async def apply(self, received: Received) -> None:
+        """Commit the event's transaction; to acknowledge it is left to FastStream."""
+        await self._allocation.handle(received.event, received.at)
+        self._relay.wake()
+
     async def handle(self, received: Received) -> None:
-        """Commit the event's transaction; where that fails, the event comes again, before those behind it."""
+        """The same, and acknowledge it now and then; where it fails, the event comes again, before those behind it."""
         try:
-            await self._allocation.handle(received.event, received.at)
+            await self.apply(received)
         except Exception:
             await received.message.nack()
             await asyncio.sleep(RETRY_SECONDS)
             raise
-        self._relay.wake()
         await self._ack(received)
 
     async def _ack(self, received: Received) -> None:
