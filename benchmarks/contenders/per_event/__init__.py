@@ -1,11 +1,11 @@
 """A consumer that handles one event in one PostgreSQL transaction, on FastStream and asyncpg.
 
 Three times. As its users begin: one worker, and FastStream acknowledges each event by a commit of its offset
-(`AckPolicy.NACK_ON_ERROR`). With a closer look: offsets are committed once a second, since an event that comes again has
-no effect. And tuned: besides, a worker for each partition, so that currencies go side by side and
-each keeps its order. All have validation from bytes in the decoder, without dependency injection for each message; kept
-sessions with prepared statements; partial indexes for the heads of queue and free list; an outbox with a relay in the
-same process, woken by the handler.
+(`AckPolicy.NACK_ON_ERROR`). With a closer look: offsets are committed once a second, since an event that comes again
+has no effect. And tuned: besides, a worker for each partition, so that currencies go side by side and each keeps its
+order. All have validation from bytes in the decoder, without dependency injection for each message; kept sessions with
+prepared statements; partial indexes for the heads of queue and free list; an outbox with a relay in the same process,
+woken by the handler.
 
 What it promises in a crash: an event's changes and its notification are committed together or not at all; events come
 again without an effect, notifications as they were. What it does not promise:
