@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -24,7 +25,7 @@ from benchmarks.page import BEGIN, END, put_table
 from benchmarks.progress import Stalled
 from benchmarks.queues import queues, shipped_pools
 from benchmarks.restart import pause
-from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row, Scale
+from benchmarks.results import Drain, Failed, Floor, Latency, Results, Row, Scale, middle
 from benchmarks.roster import roster
 from benchmarks.table import WIDTH, print_table
 from benchmarks.worker import Worker
@@ -265,6 +266,18 @@ def drain(speed: float, wrong: str | None = None) -> Drain:
         servers_memory=[],
         wrong=wrong,
     )
+
+
+def test_the_drain_with_the_median_speed_counts_with_the_memory_of_that_which_had_most() -> None:
+    most = replace(drain(10), memory=[Memory("python", 130.0, 90.0)])
+    found = middle([drain(30), most, drain(20)])
+    assert isinstance(found, Drain)
+    assert (found.events_per_second, found.speeds, found.memory[0].peak_mb) == (20, [30, 10, 20], 130.0)
+
+
+@pytest.mark.parametrize("wrong", [Failed("died"), drain(50, wrong="order x was told y")])
+def test_one_of_several_drains_that_goes_wrong_is_shown(wrong: Drain | Failed) -> None:
+    assert middle([drain(30), wrong, drain(20)]) is wrong
 
 
 def latency(rate: float, behind: float | None = None) -> Latency:
