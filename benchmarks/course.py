@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 from benchmarks.contenders import Contender
@@ -29,7 +30,7 @@ OWN_WARM_UP_EVENTS = 20_000
 WARM_UP_SECONDS = 10
 "At the highest rate, before the latencies, by walletq and not counted: the broker serves other requests then."
 ROUNDS = 3
-"So often a drain is made, in turn with those beside which it is shown; the median counts."
+"So often each drain is made; the median counts."
 LONGEST_SECONDS = 60
 "Who would need longer for a drain, by the speed of the warm-up, gets a shorter log, once."
 
@@ -93,12 +94,18 @@ async def _drains(bench: Bench, plan: Plan, running: Running, results: Results) 
             row.drain = await _tried(f"drain: {row.name}", drain(bench, contender, shorter))
         else:
             fast.append((row, contender))
-    drains: list[list[Drain | Failed]] = [[] for _ in fast]
+    drains = [(f"drain: {row.name}", partial(drain, bench, contender, log)) for row, contender in fast]
+    for (row, _), drained in zip(fast, await _in_turn(drains), strict=True):
+        row.drain = drained
+
+
+async def _in_turn(drains: Sequence[tuple[str, Callable[[], Awaitable[Drain]]]]) -> Sequence[Drain | Failed]:
+    """The middle one of each, made in rounds: what changes from minute to minute meets all of them."""
+    made: list[list[Drain | Failed]] = [[] for _ in drains]
     for _ in range(ROUNDS):
-        for (row, contender), ones in zip(fast, drains, strict=True):
-            ones.append(await _tried(f"drain: {row.name}", drain(bench, contender, log)))
-    for (row, _), ones in zip(fast, drains, strict=True):
-        row.drain = middle(ones)
+        for (what, one), ones in zip(drains, made, strict=True):
+            ones.append(await _tried(what, one()))
+    return [middle(ones) for ones in made]
 
 
 async def _latencies(bench: Bench, plan: Plan, running: Running) -> None:
@@ -129,13 +136,9 @@ async def _restarts(bench: Bench, plan: Plan, running: Running) -> None:
 
 async def _scales(bench: Bench, plan: Plan, results: Results) -> None:
     for sizes in kinds(bench, plan.events, plan.seed, await _log(plan, plan.events)):
-        drains: list[list[Drain | Failed]] = [[] for _ in sizes]
-        for _ in range(ROUNDS):
-            for size, ones in zip(sizes, drains, strict=True):
-                ones.append(await _tried(f"scale: {size.name}", size.drain()))
+        drains = await _in_turn([(f"scale: {size.name}", size.drain) for size in sizes])
         first: tuple[str, Drain] | None = None
-        for size, ones in zip(sizes, drains, strict=True):
-            drained = middle(ones)
+        for size, drained in zip(sizes, drains, strict=True):
             if isinstance(drained, Failed):
                 results.scales.append(drained)
                 continue
