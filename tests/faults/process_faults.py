@@ -5,12 +5,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from schemas.topics import names
+from storage.sql import read_queries
 from tests.faults.members import Member, Members
 from tests.faults.registry import fault
 from tests.faults.world import World
 from tests.servers.processes import walletq
 from tests.servers.wait import until
 
+MEMBER = read_queries("member")
 MOST_ALLOCATORS = 4
 
 
@@ -121,7 +124,10 @@ async def scaled_up_and_down(world: World) -> float:
 async def member_id_taken_twice(world: World) -> float:
     """A newcomer with the id of a live process ends and says so; the older one goes on."""
     older = next(member for member in world.allocators.all if member.is_static and not member.busy)
+    who = (names(world.direct).allocator_group, older.settings.member_id)
     async with in_hand(older):
+        # A fault before this one may have cut its connection: until it has noticed, its id is anybody's.
+        await until(lambda: world.ask(MEMBER["member_holder"], *who), what="the older one to hold its id")
         newcomer = await walletq("allocate", settings=older.settings)
         assert newcomer.returncode == 1, newcomer.stdout + newcomer.stderr
         assert "is taken by another live process" in newcomer.stderr, newcomer.stderr
