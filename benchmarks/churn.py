@@ -87,7 +87,7 @@ class Churn:
             first, began = await self._connection.fetchval(APPLIED), time.monotonic()
             await self._drained(pids)
             seconds = time.monotonic() - began
-            return (self._sent - first) / seconds, sum(one.peak_mb or one.final_mb for one in memory(pids))
+            return (self._sent - first) / seconds, sum(one.most_mb for one in memory(pids))
 
     async def steadily(self, seconds: float) -> None:
         """A steady load for so long."""

@@ -107,7 +107,7 @@ async def other_way(way: str, seed: int, mails: int) -> MailRow:
 
 
 def _peak_mb(pids: Sequence[int]) -> float:
-    return sum(one.peak_mb or one.final_mb for one in meters.memory(pids))
+    return sum(one.most_mb for one in meters.memory(pids))
 
 
 def _wrong(arrivals: Sequence[Arrival], mails: int) -> str | None:

@@ -18,6 +18,11 @@ class Memory(NamedTuple):
     "None where the system does not tell."
     final_mb: float
 
+    @property
+    def most_mb(self) -> float:
+        """The peak, as far as it is known."""
+        return self.peak_mb or self.final_mb
+
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Processor time of the processes and of all that they have started, whether it has ended or not."""

@@ -92,7 +92,7 @@ async def replay(settings: Settings) -> dict[str, Any]:
         )
         peak_mb = 0.0
         while process.returncode is None:
-            peak_mb = max([peak_mb, *(one.peak_mb or one.final_mb for one in memory([process.pid]))])
+            peak_mb = max([peak_mb, *(one.most_mb for one in memory([process.pid]))])
             await asyncio.sleep(0.05)
         out.seek(0)
         document: dict[str, Any] = json.loads(out.read())

@@ -65,11 +65,13 @@ class Drain:
 def middle(drains: Sequence[Drain | Failed]) -> Drain | Failed:
     """Of drains of the same log the one with the median speed, but with the memory of that which had most; or the first
     that failed or was wrong."""
-    whole = [one for one in drains if isinstance(one, Drain) and one.wrong is None]
-    if len(whole) < len(drains):
-        return next(one for one in drains if isinstance(one, Failed) or one.wrong is not None)
-    by_speed = sorted(whole, key=lambda one: one.events_per_second)
-    most = max(whole, key=lambda one: sum(memory.peak_mb or memory.final_mb for memory in one.memory))
+    whole: list[Drain] = []
+    for one in drains:
+        if isinstance(one, Failed) or one.wrong is not None:
+            return one
+        whole.append(one)
+    by_speed = sorted(whole, key=lambda drain: drain.events_per_second)
+    most = max(whole, key=lambda drain: sum(memory.most_mb for memory in drain.memory))
     return replace(
         by_speed[len(by_speed) // 2],
         memory=most.memory,

@@ -65,7 +65,7 @@ def _drain_cells(row: Row, own: float | None) -> Sequence[str]:
         f"{drain.events_per_second_with_start:,.0f}",
         f"{drain.cpu_us_per_event:.1f}",
         f"{sum(drain.servers_cpu_us_per_event.values()):.1f}",
-        f"{sum(one.peak_mb or one.final_mb for one in drain.memory):,.0f}",
+        f"{sum(one.most_mb for one in drain.memory):,.0f}",
     )
 
 

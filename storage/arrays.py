@@ -13,6 +13,8 @@ from uuid import UUID
 
 import asyncpg.pgproto.pgproto
 
+_AS_PYTHON_WRITES_THEM = {int, bool, type(None)}
+
 
 def columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Rows as columns, an array literal for each.
@@ -39,9 +41,6 @@ def array(values: Iterable[Any]) -> str:
         if "\\" not in joined and joined.count('"') == 2 * (len(column) - 1):
             return '{"' + joined + '"}'
     return "{" + ",".join([_LITERALS[type(value)](value) for value in column]) + "}"
-
-
-_AS_PYTHON_WRITES_THEM = {int, bool, type(None)}
 
 
 def _text(value: str) -> str:
