@@ -25,6 +25,8 @@ BY_INDEX = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
+    "enable_material": "off",
+    "enable_memoize": "off",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }

@@ -12,6 +12,8 @@ from consumers.allocator.state import (
     Counts,
     DeadLetter,
     Entry,
+    KnownOrder,
+    KnownWallet,
     Notification,
     Order,
     OrderKey,
@@ -21,8 +23,6 @@ from consumers.allocator.state import (
     State,
     Wallet,
     WalletKey,
-    order_row,
-    wallet_row,
 )
 from schemas.catalogue import Catalogue
 from schemas.events import FINAL, PAYMENT_TIMEOUT, OrderStatusChanged, WalletAdded, WalletCooled, event_uuid
@@ -55,13 +55,11 @@ class _Batch:
         self._catalogue = catalogue
         self._topic = topic
         self._partition = partition
-        self._orders = dict(state.orders)
-        self._wallets = dict(state.wallets)
+        self._orders: dict[OrderKey, Order] = {}
+        self._wallets: dict[WalletKey, Wallet] = {}
         # A dict keeps its order, and forgets a member in the middle without a search.
         self._free = {pool: dict.fromkeys(addresses) for pool, addresses in state.free.items()}
         self._waiting = {pool: dict.fromkeys(orders) for pool, orders in state.waiting.items()}
-        self._touched_orders: dict[OrderKey, None] = {}
-        self._touched_wallets: dict[WalletKey, None] = {}
         self._assignments: dict[int, Assignment] = {}
         self._releases: list[Release] = []
         self._dead_letters: list[DeadLetter] = []
@@ -81,10 +79,10 @@ class _Batch:
     def changes(self) -> Changes:
         orders, wallets = self._before.orders, self._before.wallets
         return Changes(
-            new_orders=[self._orders[key] for key in self._touched_orders if key not in orders],
-            changed_orders=[self._orders[key] for key in self._touched_orders if key in orders],
-            new_wallets=[self._wallets[key] for key in self._touched_wallets if key not in wallets],
-            changed_wallets=[self._wallets[key] for key in self._touched_wallets if key in wallets],
+            new_orders=[order for key, order in self._orders.items() if key not in orders],
+            changed_orders=[order for key, order in self._orders.items() if key in orders],
+            new_wallets=[wallet for key, wallet in self._wallets.items() if key not in wallets],
+            changed_wallets=[wallet for key, wallet in self._wallets.items() if key in wallets],
             assignments=list(self._assignments.values()),
             releases=self._releases,
             dead_letters=self._dead_letters,
@@ -97,7 +95,8 @@ class _Batch:
     def _apply(self, entry: Entry) -> Outcome:
         event = entry.event
         if isinstance(event, OrderStatusChanged):
-            order = self._orders.get((event.currency, event.order_id))
+            key = (event.currency, event.order_id)
+            order = self._orders.get(key) or self._before.orders.get(key)
             if event.status in FINAL:
                 return self._end(entry, event, order)
             if event.status == "pending":
@@ -106,7 +105,8 @@ class _Batch:
         assert event is not None
         assert entry.network is not None
         assert entry.address is not None
-        wallet = self._wallets.get((event.currency, entry.network, entry.address))
+        name = (event.currency, entry.network, entry.address)
+        wallet = self._wallets.get(name) or self._before.wallets.get(name)
         if isinstance(event, WalletAdded):
             return self._add_wallet(entry, event.currency, wallet)
         if wallet is None:
@@ -117,7 +117,7 @@ class _Batch:
 
     # Orders
 
-    def _begin(self, entry: Entry, event: OrderStatusChanged, order: Order | None) -> Outcome:
+    def _begin(self, entry: Entry, event: OrderStatusChanged, order: KnownOrder | Order | None) -> Outcome:
         assert entry.network is not None
         assert event.amount is not None
         if order is not None:
@@ -148,7 +148,7 @@ class _Batch:
             self._waiting.setdefault(pool, {})[order.order_id] = None
         return APPLIED
 
-    def _begin_again(self, entry: Entry, event: OrderStatusChanged, order: Order) -> Outcome:
+    def _begin_again(self, entry: Entry, event: OrderStatusChanged, order: KnownOrder | Order) -> Outcome:
         if order.network is None:
             # It had ended before it began: it gets nothing, but what it is about is known from here on.
             order = self._order((order.currency, order.order_id))
@@ -165,7 +165,7 @@ class _Batch:
             )
         return NO_EFFECT
 
-    def _progress(self, entry: Entry, event: OrderStatusChanged, order: Order | None) -> Outcome:
+    def _progress(self, entry: Entry, event: OrderStatusChanged, order: KnownOrder | Order | None) -> Outcome:
         if order is None:
             return self._unknown(entry, event, Reason.UNKNOWN_ORDER)
         if order.status in FINAL:
@@ -182,7 +182,7 @@ class _Batch:
             order.processing_offset = entry.offset
         return APPLIED
 
-    def _end(self, entry: Entry, event: OrderStatusChanged, order: Order | None) -> Outcome:
+    def _end(self, entry: Entry, event: OrderStatusChanged, order: KnownOrder | Order | None) -> Outcome:
         if order is None:
             if not entry.in_catalogue:
                 return self._unknown(entry, event, Reason.UNKNOWN_ORDER)
@@ -212,7 +212,7 @@ class _Batch:
 
     # Wallets
 
-    def _add_wallet(self, entry: Entry, currency: str, wallet: Wallet | None) -> Outcome:
+    def _add_wallet(self, entry: Entry, currency: str, wallet: KnownWallet | Wallet | None) -> Outcome:
         assert entry.network is not None
         assert entry.address is not None
         key = (currency, entry.network, entry.address)
@@ -228,7 +228,7 @@ class _Batch:
             self._serve(entry, wallet)
         return APPLIED
 
-    def _retire(self, entry: Entry, wallet: Wallet) -> Outcome:
+    def _retire(self, entry: Entry, wallet: KnownWallet | Wallet) -> Outcome:
         if wallet.status == "retired" or wallet.retiring:
             return NO_EFFECT
         wallet = self._wallet((wallet.currency, wallet.network, wallet.address))
@@ -240,7 +240,7 @@ class _Batch:
             _become(wallet, "retired")
         return APPLIED
 
-    def _cooled(self, entry: Entry, event: WalletCooled, wallet: Wallet) -> Outcome:
+    def _cooled(self, entry: Entry, event: WalletCooled, wallet: KnownWallet | Wallet) -> Outcome:
         if wallet.cooling_assignment_id != event.assignment_id:
             return NO_EFFECT  # another cooling, or none
         self._serve(entry, self._wallet((wallet.currency, wallet.network, wallet.address)))
@@ -296,26 +296,22 @@ class _Batch:
         self._assignments[entry.offset] = assignment
         self._notifications.append(Notification(assignment, order.amount, order.expires_at, order.traceparent))
 
-    # The batch's own rows: whatever is changed is first copied
+    # The batch's own rows: what it changes, and only that
 
     def _new_order(self, order: Order) -> Order:
-        key = (order.currency, order.order_id)
-        self._orders[key] = order
-        self._touched_orders[key] = None
+        self._orders[order.currency, order.order_id] = order
         return order
 
     def _order(self, key: OrderKey) -> Order:
-        order = self._orders[key]
-        if key not in self._touched_orders:
-            order = self._orders[key] = Order(*order_row(order))
-            self._touched_orders[key] = None
+        order = self._orders.get(key)
+        if order is None:
+            order = self._orders[key] = Order(*self._before.orders[key])
         return order
 
     def _wallet(self, key: WalletKey) -> Wallet:
-        wallet = self._wallets[key]
-        if key not in self._touched_wallets:
-            wallet = self._wallets[key] = Wallet(*wallet_row(wallet))
-            self._touched_wallets[key] = None
+        wallet = self._wallets.get(key)
+        if wallet is None:
+            wallet = self._wallets[key] = Wallet(*self._before.wallets[key])
         return wallet
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from consumers.allocator.state import Entry, Order, OrderKey, Pool, WalletKey
+from consumers.allocator.state import Entry, KnownOrder, OrderKey, Pool, WalletKey
 from schemas.events import FINAL, OrderStatusChanged, WalletRetired
 
 
@@ -49,7 +49,7 @@ def needs_of(entries: Iterable[Entry]) -> Needs:
     return needs
 
 
-def many_waiting(needs: Needs, orders: Mapping[OrderKey, Order]) -> Counter[Pool]:
+def many_waiting(needs: Needs, orders: Mapping[OrderKey, KnownOrder]) -> Counter[Pool]:
     """How many waiting orders of each pool are needed, once the named orders that are known have been read."""
     many = needs.waiting.copy()
     for key, ends in needs.orders.items():

@@ -70,6 +70,7 @@ class Session(Protocol):
     async def apply(self, topic: str, partition: int, step: Step) -> bool:
         """Write all of the step or, where the place is not exactly at its start, nothing of it and return False.
 
+        Of a row that is known, what a change does not tell stays as it was; see state.Order and state.Wallet.
         Waits for whoever else is moving the place. It may still happen when its caller has long given up.
         """
         ...

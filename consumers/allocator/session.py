@@ -11,11 +11,11 @@ from consumers.allocator.ports import Connect, Session
 from consumers.allocator.state import (
     Assignment,
     KeptDeadLetter,
+    KnownOrder,
+    KnownWallet,
     Notification,
-    Order,
     State,
     Step,
-    Wallet,
     order_row,
     wallet_row,
 )
@@ -143,13 +143,13 @@ def _state_of(rows: Iterable[asyncpg.Record]) -> tuple[int, State]:
             place = row["queue_place"]
             continue
         if what == "order" or what == "waiting":
-            order = Order(*row[1:20])
+            order = KnownOrder._make(row[1:10])
             orders[order.currency, order.order_id] = order
             if what == "waiting":
                 waiting.setdefault((order.currency, row["network"]), []).append(order.order_id)
         if row["w_status"] is not None:
             key = (row["currency"], row["network"], row["address"])
-            wallets[key] = Wallet(*key, *row[20:])
+            wallets[key] = KnownWallet(*key, *row[10:])
             if what == "free":
                 free.setdefault(key[:2], []).append(key[2])
     for (currency, _), order_ids in waiting.items():

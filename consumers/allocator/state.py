@@ -1,6 +1,6 @@
 """The plain data of the allocator: what is read, what is decided. Known to no driver.
 
-All of it is frozen but `Order` and `Wallet`: `decide` changes copies of these, field by field, and never a state's own.
+All of it is frozen but `Order` and `Wallet`, which `decide` makes of what the state knows, and changes field by field.
 """
 
 from dataclasses import dataclass, fields
@@ -47,21 +47,53 @@ class Refusal(NamedTuple):
     message: str
 
 
+class KnownOrder(NamedTuple):
+    """What a batch finds of an order: what its events can depend on, and no more."""
+
+    currency: str
+    order_id: str
+    status: str
+    network: str | None
+    amount: str | None
+    expires_at: datetime | None
+    traceparent: str | None
+    queue_place: int | None
+    address: str | None
+
+
+class KnownWallet(NamedTuple):
+    """What a batch finds of a wallet."""
+
+    currency: str
+    network: str
+    address: str
+    status: str
+    free_place: int | None
+    order_id: str | None
+    assigned_offset: int | None
+    retiring: bool
+    cooling_assignment_id: UUID | None
+
+
 @dataclass(slots=True)
 class Order:
-    """An order: it waits (`queue_place`), holds a wallet (`address`) or has ended."""
+    """An order as a batch leaves it: it waits (`queue_place`), holds a wallet (`address`) or has ended.
+
+    Of an order that was known before, None says that a field stays as it was; but `queue_place` and `address` are told
+    in any case, and `reason` and `actor` change with the status, and only with it.
+    """
 
     currency: str
     order_id: str
     status: str
     network: str | None = None
     amount: str | None = None
-    email: str | None = None
-    locale: str | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None
     queue_place: int | None = None
     address: str | None = None
+    email: str | None = None
+    locale: str | None = None
     reason: str | None = None
     actor: str | None = None
     pending_offset: int | None = None
@@ -74,19 +106,22 @@ class Order:
 
 @dataclass(slots=True)
 class Wallet:
-    """A wallet: available (`free_place`), occupied (`order_id`, `assigned_offset`), cooling or retired."""
+    """A wallet as a batch leaves it: available (`free_place`), occupied (`order_id`, ...), cooling or retired.
+
+    Of a wallet that was known before, None says that `added_offset` and `retired_offset` stay as they were.
+    """
 
     currency: str
     network: str
     address: str
     status: str
-    added_offset: int
     free_place: int | None = None
     order_id: str | None = None
     assigned_offset: int | None = None
     retiring: bool = False
     cooling_assignment_id: UUID | None = None
     cooling_until: datetime | None = None
+    added_offset: int | None = None
     retired_offset: int | None = None
 
 
@@ -158,8 +193,8 @@ class DeadLetter(NamedTuple):
 class State(NamedTuple):
     """What a batch needs to know: the orders and wallets that it names, and the heads of its pools' queues."""
 
-    orders: dict[OrderKey, Order]
-    wallets: dict[WalletKey, Wallet]
+    orders: dict[OrderKey, KnownOrder]
+    wallets: dict[WalletKey, KnownWallet]
     free: dict[Pool, list[str]]
     "The first free wallets of each pool, oldest place first: addresses, their rows in `wallets`."
     waiting: dict[Pool, list[str]]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from consumers.allocator.decide import decide
 from consumers.allocator.reading import Reader
-from consumers.allocator.state import Assignment, Changes, Counts, Entry, Order, OrderKey, Pool, State
+from consumers.allocator.state import Assignment, Changes, Counts, Entry, KnownOrder, Order, OrderKey, Pool, State
 from schemas.catalogue import Catalogue
 from schemas.events import FINAL, Event, OrderStatusChanged, encode_event
 
@@ -101,7 +101,9 @@ class Forecast:
             return f"no effect: the order is {order.status if order else 'not known'} already"
         return "no effect: the wallet is so already"
 
-    def _of_an_end(self, entry: Entry, event: OrderStatusChanged, before: Order | None, changes: Changes) -> str:
+    def _of_an_end(
+        self, entry: Entry, event: OrderStatusChanged, before: KnownOrder | Order | None, changes: Changes
+    ) -> str:
         if before is None:
             return f"the order is not known: it is remembered as {event.status}, and gets nothing when it comes"
         if before.address is None:
@@ -129,13 +131,13 @@ class Forecast:
             return f"the wallet {wallet.address} stays when its order {wallet.order_id} ends"
         return f"the wallet {wallet.address} is {'free' if wallet.status == 'available' else wallet.status}"
 
-    def _order(self, key: OrderKey, changes: Changes) -> Order | None:
+    def _order(self, key: OrderKey, changes: Changes) -> KnownOrder | Order | None:
         for order in (*changes.new_orders, *changes.changed_orders):
             if (order.currency, order.order_id) == key:
                 return order
         return self._state.orders.get(key)
 
-    def _number(self, order: Order, changes: Changes) -> int:
+    def _number(self, order: KnownOrder | Order, changes: Changes) -> int:
         """Whoever waits last has as many before it as wait in all."""
         number = self._waiting.get((order.currency, order.network or ""), 0)
         for now in (*changes.new_orders, *changes.changed_orders):
@@ -149,5 +151,5 @@ def _made_by(entry: Entry, changes: Changes) -> Assignment | None:
     return next((a for a in changes.assignments if a.assigned_offset == entry.offset), None)
 
 
-def _pool(order: Order) -> str:
+def _pool(order: KnownOrder | Order) -> str:
     return f"{order.currency}/{order.network}"

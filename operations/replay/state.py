@@ -14,6 +14,8 @@ from consumers.allocator.state import (
     Changes,
     Entry,
     KeptDeadLetter,
+    KnownOrder,
+    KnownWallet,
     Order,
     OrderKey,
     Pool,
@@ -45,28 +47,28 @@ class ReplayedState:
     def gather(self, entries: Sequence[Entry]) -> State:
         """The orders and wallets that the entries name, and the heads of the queues of the pools they touch."""
         execute = self._connection.execute
-        orders: dict[OrderKey, Order] = {}
-        wallets: dict[WalletKey, Wallet] = {}
+        orders: dict[OrderKey, KnownOrder] = {}
+        wallets: dict[WalletKey, KnownWallet] = {}
         needs = needs_of(entries)
         wallet_keys = list(needs.wallets)
         for order_key in needs.orders:
             for row in execute(SQL["order"], order_key):
-                order = orders[order_key] = _order(row)
+                order = orders[order_key] = _known_order(row)
                 if order.network is not None and order.address is not None:
                     wallet_keys.append((order.currency, order.network, order.address))
         for wallet_key in wallet_keys:
             for row in execute(SQL["wallet"], wallet_key):
-                wallets[wallet_key] = _wallet(row)
+                wallets[wallet_key] = _known_wallet(row)
         free: dict[Pool, list[str]] = {}
         waiting: dict[Pool, list[str]] = {}
         for pool, many in needs.free.items():
             for row in execute(SQL["first_free"], (*pool, many)):
-                wallet = _wallet(row)
+                wallet = _known_wallet(row)
                 wallets[*pool, wallet.address] = wallet
                 free.setdefault(pool, []).append(wallet.address)
         for pool, many in many_waiting(needs, orders).items():
             for row in execute(SQL["first_waiting"], (*pool, many)):
-                order = _order(row)
+                order = _known_order(row)
                 orders[order.currency, order.order_id] = order
                 waiting.setdefault(pool, []).append(order.order_id)
         return State(orders, wallets, free, waiting)
@@ -93,12 +95,13 @@ class ReplayedState:
 
     def orders(self) -> Iterator[Row]:
         """An order's fields, in the order of their keys' bytes."""
-        return map(order_row, map(_order, self._connection.execute(SQL["orders"])))
+        for row in self._connection.execute(SQL["orders"]):
+            yield (*row[:5], _time(row[5]), *row[6:14], _time(row[14]), *row[15:18], _time(row[18]))
 
     def wallets(self) -> Iterator[Row]:
         """A wallet's fields, in the order of their keys' bytes; the id of the cooling as text."""
         for row in self._connection.execute(SQL["wallets"]):
-            yield (*row[:8], bool(row[8]), row[9], _time(row[10]), row[11])
+            yield (*row[:7], bool(row[7]), row[8], _time(row[9]), *row[10:])
 
     def assignments(self) -> Iterator[Row]:
         """Partition, offset, id as text, and the rest as the table has it; by place."""
@@ -142,30 +145,24 @@ def _time(number: int | None) -> datetime | None:
     return None if number is None else _EPOCH + timedelta(microseconds=number)
 
 
-def _order(row: Row) -> Order:
-    order = Order(*row)
-    order.expires_at, order.pending_at, order.ended_at = map(_time, (row[7], row[14], row[18]))
-    return order
+def _known_order(row: Row) -> KnownOrder:
+    return KnownOrder._make((*row[:5], _time(row[5]), *row[6:]))
 
 
 def _order_values(order: Order) -> Row:
     row = list(order_row(order))
-    row[7], row[14], row[18] = map(_number, (order.expires_at, order.pending_at, order.ended_at))
+    row[5], row[14], row[18] = map(_number, (order.expires_at, order.pending_at, order.ended_at))
     return tuple(row)
 
 
-def _wallet(row: Row) -> Wallet:
-    wallet = Wallet(*row)
-    wallet.retiring = bool(row[8])
-    wallet.cooling_assignment_id = None if row[9] is None else UUID(row[9])
-    wallet.cooling_until = _time(row[10])
-    return wallet
+def _known_wallet(row: Row) -> KnownWallet:
+    return KnownWallet._make((*row[:7], bool(row[7]), None if row[8] is None else UUID(row[8])))
 
 
 def _wallet_values(wallet: Wallet) -> Row:
     row = list(wallet_row(wallet))
-    row[9] = None if wallet.cooling_assignment_id is None else str(wallet.cooling_assignment_id)
-    row[10] = _number(wallet.cooling_until)
+    row[8] = None if wallet.cooling_assignment_id is None else str(wallet.cooling_assignment_id)
+    row[9] = _number(wallet.cooling_until)
     return tuple(row)
 
 

@@ -18,31 +18,24 @@ WHERE topic = $1 AND partition = $2 AND published_offset < $3 AND next_offset >=
 -- as $11 says; of pools ($12, $13) the first waiting orders, as many as $14 says and one more for each order that the
 -- batch may end ($5)
 WITH named AS MATERIALIZED (
-    SELECT n.ends, o.currency, o.order_id, o.status, o.network, o.amount, o.email, o.locale, o.expires_at,
-           o.traceparent, o.queue_place, o.address, o.reason, o.actor, o.pending_offset, o.pending_at, o.paid_offset,
-           o.processing_offset, o.ended_offset, o.ended_at
+    SELECT n.ends, o.currency, o.order_id, o.status, o.network, o.amount, o.expires_at, o.traceparent, o.queue_place,
+           o.address
     FROM unnest($3::text::text[], $4::text::text[], $5::text::boolean[]) AS n (currency, order_id, ends)
     JOIN orders o USING (currency, order_id)
 )
-SELECT 'order' AS what, o.currency, o.order_id, o.status, o.network, o.amount, o.email, o.locale, o.expires_at,
-       o.traceparent, o.queue_place, o.address, o.reason, o.actor, o.pending_offset, o.pending_at, o.paid_offset,
-       o.processing_offset, o.ended_offset, o.ended_at,
-       w.status AS w_status, w.added_offset, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id,
-       w.cooling_until, w.retired_offset
+SELECT 'order' AS what, o.currency, o.order_id, o.status, o.network, o.amount, o.expires_at, o.traceparent,
+       o.queue_place, o.address,
+       w.status AS w_status, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id
 FROM named o
 LEFT JOIN wallets w ON w.currency = o.currency AND w.network = o.network AND w.address = o.address
 UNION ALL
-SELECT 'wallet', w.currency, NULL, NULL, w.network, NULL, NULL, NULL, NULL, NULL, NULL, w.address, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL,
-       w.status, w.added_offset, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id,
-       w.cooling_until, w.retired_offset
+SELECT 'wallet', w.currency, NULL, NULL, w.network, NULL, NULL, NULL, NULL, w.address,
+       w.status, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id
 FROM unnest($6::text::text[], $7::text::text[], $8::text::text[]) AS n (currency, network, address)
 JOIN wallets w USING (currency, network, address)
 UNION ALL
-SELECT 'free', w.currency, NULL, NULL, w.network, NULL, NULL, NULL, NULL, NULL, NULL, w.address, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL,
-       w.status, w.added_offset, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id,
-       w.cooling_until, w.retired_offset
+SELECT 'free', w.currency, NULL, NULL, w.network, NULL, NULL, NULL, NULL, w.address,
+       w.status, w.free_place, w.order_id, w.assigned_offset, w.retiring, w.cooling_assignment_id
 FROM unnest($9::text::text[], $10::text::text[], $11::text::int[]) AS pool (currency, network, many)
 CROSS JOIN LATERAL (
     SELECT * FROM wallets w
@@ -50,10 +43,8 @@ CROSS JOIN LATERAL (
     ORDER BY w.free_place LIMIT pool.many
 ) w
 UNION ALL
-SELECT 'waiting', o.currency, o.order_id, o.status, o.network, o.amount, o.email, o.locale, o.expires_at,
-       o.traceparent, o.queue_place, o.address, o.reason, o.actor, o.pending_offset, o.pending_at, o.paid_offset,
-       o.processing_offset, o.ended_offset, o.ended_at,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'waiting', o.currency, o.order_id, o.status, o.network, o.amount, o.expires_at, o.traceparent,
+       o.queue_place, o.address, NULL, NULL, NULL, NULL, NULL, NULL
 FROM (
     SELECT currency, network, sum(many) AS many
     FROM (
@@ -69,13 +60,12 @@ CROSS JOIN LATERAL (
     ORDER BY o.queue_place LIMIT pool.many
 ) o
 UNION ALL
-SELECT 'place', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_offset, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'place', NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_offset, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM partitions WHERE topic = $1 AND partition = $2;
 
 -- apply: move the place from $3 to $4 and the watermark up to $5, and write what the batch changes; false, and nothing is
 -- written, where the place is not at $3
-SELECT apply_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+SELECT apply_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- unpublished_notifications: what the outbox holds from $2 up to $3, in offset order
 SELECT a.assignment_id, a.assigned_offset, a.released_offset, a.currency, a.network, a.address, a.order_id,

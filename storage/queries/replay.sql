@@ -13,13 +13,13 @@ SELECT partition, "offset", message FROM dead_letters WHERE topic = $1 AND reaso
 ORDER BY partition, "offset";
 
 -- orders: all of them
-SELECT currency, order_id, status, network, amount, email, locale, expires_at, traceparent, queue_place, address,
+SELECT currency, order_id, status, network, amount, expires_at, traceparent, queue_place, address, email, locale,
        reason, actor, pending_offset, pending_at, paid_offset, processing_offset, ended_offset, ended_at
 FROM orders ORDER BY currency COLLATE "C", order_id COLLATE "C";
 
 -- wallets: all of them
-SELECT currency, network, address, status, added_offset, free_place, order_id, assigned_offset, retiring,
-       cooling_assignment_id::text, cooling_until, retired_offset
+SELECT currency, network, address, status, free_place, order_id, assigned_offset, retiring,
+       cooling_assignment_id::text, cooling_until, added_offset, retired_offset
 FROM wallets ORDER BY currency COLLATE "C", network COLLATE "C", address COLLATE "C";
 
 -- assignments: all of them

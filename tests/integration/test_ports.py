@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
@@ -11,6 +12,7 @@ from consumers.allocator.outbox import Message, Outbox
 from consumers.allocator.ports import Publisher, Session, Source
 from consumers.allocator.session import connecting
 from consumers.allocator.source import PartitionSource
+from consumers.allocator.state import Order, Wallet
 from schemas.settings import Settings
 from schemas.topics import names
 from storage.database import connect
@@ -19,6 +21,7 @@ from tests.integration.allocator_world import outbox_of, transactions
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
 from tests.ports.backend import Promise
 from tests.servers.databases import Databases
+from tests.servers.facts import ORDERS, WALLETS
 from tests.servers.servers import Servers
 from tests.servers.topics import consumed
 from tests.servers.wait import until
@@ -52,6 +55,20 @@ class RealBackend:
                 raise _GivenUp
         except _GivenUp:
             await other.close()
+
+    async def orders(self) -> list[Order]:
+        return [Order(*row) for row in await self._fetch(f"{ORDERS} ORDER BY currency, order_id")]
+
+    async def wallets(self) -> list[Wallet]:
+        return [Wallet(*row) for row in await self._fetch(f"{WALLETS} ORDER BY currency, network, address")]
+
+    async def _fetch(self, statement: str) -> list[asyncpg.Record]:
+        connection = await connect(self._settings.need_database())
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement)
+            return rows
+        finally:
+            connection.terminate()
 
     async def source(self) -> Source:
         """As the allocator's process has it: a position of any kind, and paused."""

@@ -14,7 +14,7 @@ DECIDE = "consumers/allocator/decide.py"
 NEEDS = "consumers/allocator/needs.py"
 HANDLER = "consumers/allocator/handler.py"
 ALLOCATOR_SQL = "storage/queries/allocator.sql"
-APPLY_SQL = "storage/migrations/0003_apply_batch.sql"
+APPLY_SQL = "storage/migrations/0009_apply_step.sql"
 MAILER_SQL = "storage/queries/mailer.sql"
 DATABASE = "storage/database.py"
 

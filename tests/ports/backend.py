@@ -6,6 +6,7 @@ from typing import Protocol
 
 from consumers.allocator.outbox import Message
 from consumers.allocator.ports import Publisher, Session, Source
+from consumers.allocator.state import Order, Wallet
 
 TOPIC = "order-status"
 
@@ -19,6 +20,14 @@ class Backend(Protocol):
 
     def moving(self) -> AbstractAsyncContextManager[None]:
         """Somebody else is in the middle of moving the place of partition 0, and gives up at the end."""
+        ...
+
+    async def orders(self) -> list[Order]:
+        """The orders as they are kept, in the order of their names."""
+        ...
+
+    async def wallets(self) -> list[Wallet]:
+        """The wallets as they are kept, in the order of their names."""
         ...
 
     async def source(self) -> Source:

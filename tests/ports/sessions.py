@@ -2,16 +2,31 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from consumers.allocator.needs import Needs
 from consumers.allocator.ports import Session
-from consumers.allocator.state import Changes, Counts, OrderKey, Pool, Release, State, Step, WalletKey
+from consumers.allocator.state import (
+    Changes,
+    Counts,
+    Order,
+    OrderKey,
+    Pool,
+    Release,
+    State,
+    Step,
+    Wallet,
+    WalletKey,
+)
 from consumers.places import Place
 from schemas.catalogue import read_catalogue
+from schemas.events import event_uuid
 from storage.database import AWAY, REFUSED
+from tests.kept import found_order, found_wallet
 from tests.ports.backend import TOPIC, Backend, Promise
 from tests.ports.rows import (
     AT,
@@ -109,7 +124,7 @@ async def what_is_read_waits_for_nobody_and_comes_with_the_place(backend: Backen
     assert await move(one, 0, 5, new_orders=[waiting("ord-1", 0)])
     async with backend.moving():
         place, state = await one.gather(*PLACE, Needs({("USDT", "ord-1"): False}, {}, Counter(), Counter()))
-    assert (place, state) == (5, State({("USDT", "ord-1"): waiting("ord-1", 0)}, {}, {}, {}))
+    assert (place, state) == (5, State({("USDT", "ord-1"): found_order(waiting("ord-1", 0))}, {}, {}, {}))
 
 
 async def who_is_fenced_writes_nothing(backend: Backend) -> None:
@@ -170,32 +185,76 @@ async def an_order_is_found_with_the_wallet_that_it_holds(backend: Backend) -> N
     held, wallet = holding("ord-1", 2, "T1"), occupied("T1", 3, "ord-1")
     await write(session, new_orders=[held, waiting("ord-2", 4)], new_wallets=[wallet])
     state = await see(session, ("USDT", "ord-2"), ("USDT", "ord-1"), ("BTC", "ord-1"), ("USDT", "ord-9"))
-    orders = {("USDT", "ord-1"): held, ("USDT", "ord-2"): waiting("ord-2", 4)}
-    assert state == State(orders, {(*POOL, "T1"): wallet}, {}, {})
+    orders = {("USDT", "ord-1"): found_order(held), ("USDT", "ord-2"): found_order(waiting("ord-2", 4))}
+    assert state == State(orders, {(*POOL, "T1"): found_wallet(wallet)}, {}, {})
 
 
-async def a_change_of_an_order_leaves_what_cannot_change(backend: Backend) -> None:
+async def a_change_of_an_order_tells_what_has_changed(backend: Backend) -> None:
     session = (await two(backend))[0]
-    await write(session, new_orders=[waiting("ord-1", 1)])
-    ended = waiting(
-        "ord-1", 1, status="cancelled", queue_place=None, ended_offset=9, ended_at=AT, reason="why", email="other"
-    )
-    await write(session, changed_orders=[ended, waiting("ord-9", 3)])
-    orders = (await see(session, ("USDT", "ord-1"), ("USDT", "ord-9"))).orders
-    assert [(o.status, o.queue_place, o.ended_offset, o.reason, o.email) for o in orders.values()] == [
-        ("cancelled", None, 9, "why", "ann@example.com")
-    ]
+    kept = waiting("ord-1", 1, reason="other", actor="ann", traceparent="00-1")
+    await write(session, new_orders=[kept])
+
+    async def change(**told: Any) -> None:
+        found = (await see(session, ("USDT", "ord-1"))).orders["USDT", "ord-1"]
+        await write(session, changed_orders=[replace(Order(*found), **told), waiting("ord-9", 3)])
+        for name, content in told.items():
+            setattr(kept, name, content)
+        assert await backend.orders() == [kept]
+
+    await change(queue_place=None, address="T1")
+    await change(status="paid", paid_offset=5, reason="seen", actor="bob")
+    await change(status="processing", processing_offset=6, reason=None, actor=None)
+    await change(status="cancelled", ended_offset=9, ended_at=AT, address=None, reason="why", actor="kim")
+
+
+async def an_order_that_ended_first_may_begin_later(backend: Backend) -> None:
+    session = (await two(backend))[0]
+    ended = Order("USDT", "ord-1", "failed", reason="why", actor="ann", ended_offset=1, ended_at=AT)
+    await write(session, new_orders=[ended])
+    begun = replace(ended, network="TRC-20", amount="10.00", pending_offset=4, pending_at=AT)
+    await write(session, changed_orders=[replace(begun, reason=None, actor=None, ended_offset=None, ended_at=None)])
+    assert await backend.orders() == [begun]
+
+
+async def what_an_order_has_for_good_stays(backend: Backend) -> None:
+    session = (await two(backend))[0]
+    kept = waiting("ord-1", 1, traceparent="00-1")
+    await write(session, new_orders=[kept])
+    other = replace(kept, email="bob@example.com", locale="ru", traceparent="00-2", expires_at=AT + timedelta(1))
+    await write(session, changed_orders=[other])
+    assert await backend.orders() == [kept]
 
 
 async def a_wallet_changes_and_is_found_by_its_name(backend: Backend) -> None:
     session = (await two(backend))[0]
-    await write(session, new_wallets=[free("T1", 1), free("T2", 2)])
+    await write(session, new_wallets=[free("T1", 1), free("T2", 2, retired_offset=1)])
     changed = occupied("T1", 5, "ord-1")
-    await write(session, changed_wallets=[changed, free("T9", 9)])
+    await write(session, changed_wallets=[replace(changed, retired_offset=7), free("T9", 9)])
     state = await see(session, wallets=((*POOL, "T1"), (*POOL, "T9"), ("USDT", "ERC-20", "T2")))
-    assert state == State({}, {(*POOL, "T1"): changed}, {}, {})
+    assert state == State({}, {(*POOL, "T1"): found_wallet(changed)}, {}, {})
     with pytest.raises(REFUSED):
         await write(session, new_wallets=[free("T1", 7)])
+
+
+async def a_change_of_a_wallet_tells_what_has_changed(backend: Backend) -> None:
+    session = (await two(backend))[0]
+    kept = free("T1", 1, retired_offset=0)
+    await write(session, new_wallets=[kept])
+
+    async def change(**told: Any) -> None:
+        found = (await see(session, wallets=((*POOL, "T1"),))).wallets[*POOL, "T1"]
+        await write(session, changed_wallets=[replace(Wallet(*found), **told)])
+        for name, content in told.items():
+            setattr(kept, name, content)
+        assert await backend.wallets() == [kept]
+
+    held = {"order_id": "ord-1", "assigned_offset": 3}
+    await change(status="occupied", free_place=None, **held)
+    await change(retiring=True, retired_offset=4)
+    await change(retiring=False, added_offset=5)
+    begun = {"cooling_assignment_id": event_uuid(TOPIC, 0, 3), "cooling_until": AT}
+    await change(status="cooling", **begun, **dict.fromkeys(held))
+    await change(status="available", free_place=9, **dict.fromkeys(begun))
 
 
 async def the_heads_of_the_queues_come_oldest_first(backend: Backend) -> None:
@@ -216,8 +275,8 @@ async def the_heads_of_the_queues_come_oldest_first(backend: Backend) -> None:
     )
     state = await see(session, waiting={POOL: 2}, free={POOL: 2})
     assert (state.waiting, state.free) == ({POOL: ["ord-3", "ord-5"]}, {POOL: ["T4", "T6"]})
-    assert state.orders == {("USDT", f"ord-{place}"): waiting(f"ord-{place}", place) for place in (3, 5)}
-    assert state.wallets == {(*POOL, f"T{place}"): free(f"T{place}", place) for place in (4, 6)}
+    assert state.orders == {("USDT", f"ord-{place}"): found_order(waiting(f"ord-{place}", place)) for place in (3, 5)}
+    assert state.wallets == {(*POOL, f"T{place}"): found_wallet(free(f"T{place}", place)) for place in (4, 6)}
     state = await see(session, waiting={POOL: 9, other_pool: 9}, free={POOL: 9, other_pool: 9})
     assert state.waiting == {POOL: ["ord-3", "ord-5", "ord-7"], other_pool: ["ord-1"]}
     assert state.free == {POOL: ["T4", "T6", "T8"], other_pool: ["T1"]}
@@ -301,8 +360,11 @@ SESSION_PROMISES: tuple[Promise, ...] = (
     the_watermark_only_grows_and_never_passes_the_place,
     a_catalogue_is_known_from_where_it_was_recorded,
     an_order_is_found_with_the_wallet_that_it_holds,
-    a_change_of_an_order_leaves_what_cannot_change,
+    a_change_of_an_order_tells_what_has_changed,
+    an_order_that_ended_first_may_begin_later,
+    what_an_order_has_for_good_stays,
     a_wallet_changes_and_is_found_by_its_name,
+    a_change_of_a_wallet_tells_what_has_changed,
     the_heads_of_the_queues_come_oldest_first,
     an_order_that_may_end_needs_one_more_that_waits_in_its_pool,
     a_wallet_has_one_open_assignment_and_an_order_one_in_all,

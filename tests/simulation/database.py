@@ -28,6 +28,7 @@ from consumers.allocator.state import (
 )
 from consumers.places import Place
 from schemas.catalogue import Catalogue
+from tests.kept import changed_order, changed_wallet, found_order, found_wallet
 from tests.simulation.events import POISON
 from tests.simulation.process import Process, Result, Work
 
@@ -280,19 +281,23 @@ class SimulatedSession:
 
 
 def _gather(seen: Transaction, needs: Needs) -> State:
-    orders = {key: order for key in needs.orders if (order := seen.get("orders", key))}
-    keys = [*needs.wallets, *((*_pool(order), order.address) for order in orders.values() if order.address)]
-    wallets = {key: wallet for key in keys if (wallet := seen.get("wallets", key))}
-    state = State(orders, wallets, {}, {})
-    for pool, most in many_waiting(needs, orders).items():
+    named = {key: order for key in needs.orders if (order := seen.get("orders", key))}
+    keys = [*needs.wallets, *((*_pool(order), order.address) for order in named.values() if order.address)]
+    state = State(
+        {key: found_order(order) for key, order in named.items()},
+        {key: found_wallet(wallet) for key in keys if (wallet := seen.get("wallets", key))},
+        {},
+        {},
+    )
+    for pool, most in many_waiting(needs, state.orders).items():
         waiting = [o for o in seen.rows("orders") if o.queue_place is not None and _pool(o) == pool]
         for order in sorted(waiting, key=lambda order: order.queue_place or 0)[:most]:
-            state.orders[order.currency, order.order_id] = order
+            state.orders[order.currency, order.order_id] = found_order(order)
             state.waiting.setdefault(pool, []).append(order.order_id)
     for pool, most in needs.free.items():
         free = [w for w in seen.rows("wallets") if w.free_place is not None and _pool(w) == pool]
         for wallet in sorted(free, key=lambda wallet: wallet.free_place or 0)[:most]:
-            state.wallets[*pool, wallet.address] = wallet
+            state.wallets[*pool, wallet.address] = found_wallet(wallet)
             state.free.setdefault(pool, []).append(wallet.address)
     return state
 
@@ -305,13 +310,13 @@ def _write(transaction: Transaction, partition: int, changes: Changes) -> None:
     for order in changes.changed_orders:
         key = (order.currency, order.order_id)
         if (known := transaction.get("orders", key)) is not None:
-            stays = {name: getattr(known, name) for name in ("email", "locale", "expires_at", "traceparent")}
-            transaction.put("orders", key, replace(order, **stays))
+            transaction.put("orders", key, changed_order(known, order))
     for wallet in changes.new_wallets:
         transaction.insert("wallets", (*_pool(wallet), wallet.address), wallet)
     for wallet in changes.changed_wallets:
-        if transaction.get("wallets", (*_pool(wallet), wallet.address)) is not None:
-            transaction.put("wallets", (*_pool(wallet), wallet.address), wallet)
+        name = (*_pool(wallet), wallet.address)
+        if (has := transaction.get("wallets", name)) is not None:
+            transaction.put("wallets", name, changed_wallet(has, wallet))
     for assigned_offset, released_offset, released_at in changes.releases:
         made = transaction.get("assignments", (partition, assigned_offset))
         if made is not None and made.released_offset is None:

@@ -8,6 +8,7 @@ import pytest
 
 from consumers.allocator.outbox import Message
 from consumers.allocator.ports import Publisher, Session, Source
+from consumers.allocator.state import Order, Wallet
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
 from tests.ports.backend import TOPIC, Promise
 from tests.simulation.broker import SimulatedLog, SimulatedPublisher, SimulatedSource, SimulatedTopics
@@ -65,6 +66,12 @@ class SimulatedBackend:
         await self._database.lock((TOPIC, 0), other)
         yield
         other.end()
+
+    async def orders(self) -> list[Order]:
+        return sorted(Transaction(self._database).rows("orders"), key=lambda order: (order.currency, order.order_id))
+
+    async def wallets(self) -> list[Wallet]:
+        return sorted(Transaction(self._database).rows("wallets"), key=lambda w: (w.currency, w.network, w.address))
 
     async def source(self) -> Source:
         return SimulatedSource(self._process, self._log)

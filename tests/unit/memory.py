@@ -20,6 +20,7 @@ from consumers.allocator.state import (
     WalletKey,
 )
 from schemas.catalogue import Catalogue, read_catalogue
+from tests.kept import changed_order, changed_wallet, found_order, found_wallet
 from tests.reference import PARTITIONS, SHIPPED, Record
 from tests.reference import Catalogue as ReferenceCatalogue
 
@@ -52,29 +53,28 @@ class Memory:
     def gather(self, entries: Sequence[Entry]) -> State:
         """As the database's reads: what is named, and no more of a queue than the batch can use."""
         needs = needs_of(entries)
-        orders = {key: self.orders[key] for key in needs.orders if key in self.orders}
-        wallets = {key: self.wallets[key] for key in needs.wallets if key in self.wallets}
-        for order in orders.values():
-            if order.network is not None and order.address is not None:
-                key = (order.currency, order.network, order.address)
-                wallets[key] = self.wallets[key]
+        orders = {key: found_order(self.orders[key]) for key in needs.orders if key in self.orders}
+        names = [name for name in needs.wallets if name in self.wallets]
+        names += [(o.currency, o.network, o.address) for o in orders.values() if o.network and o.address]
         free = {pool: self.free(pool)[:many] for pool, many in needs.free.items()}
         waiting = {pool: self.waiting(pool)[:many] for pool, many in many_waiting(needs, orders).items()}
-        wallets |= {(*pool, name): self.wallets[(*pool, name)] for pool, names in free.items() for name in names}
-        orders |= {(pool[0], name): self.orders[pool[0], name] for pool, names in waiting.items() for name in names}
-        return State(orders, wallets, free, waiting)
+        names += [(*pool, name) for pool, addresses in free.items() for name in addresses]
+        keys = [(pool[0], order_id) for pool, order_ids in waiting.items() for order_id in order_ids]
+        orders |= {key: found_order(self.orders[key]) for key in keys}
+        return State(orders, {name: found_wallet(self.wallets[name]) for name in names}, free, waiting)
 
     def apply(self, partition: int, changes: Changes) -> None:
         """As the transaction's writes, with the constraints that the tables have."""
         for order in changes.new_orders:
             assert self.orders.setdefault((order.currency, order.order_id), order) is order
         for order in changes.changed_orders:
-            assert (order.currency, order.order_id) in self.orders
-            self.orders[order.currency, order.order_id] = order
+            key = (order.currency, order.order_id)
+            self.orders[key] = changed_order(self.orders[key], order)
         for wallet in changes.new_wallets:
             assert self.wallets.setdefault((wallet.currency, wallet.network, wallet.address), wallet) is wallet
         for wallet in changes.changed_wallets:
-            self.wallets[wallet.currency, wallet.network, wallet.address] = wallet
+            name = (wallet.currency, wallet.network, wallet.address)
+            self.wallets[name] = changed_wallet(self.wallets[name], wallet)
         for release in changes.releases:
             assignment = self.assignments[partition, release.assigned_offset]
             assert assignment.released_offset is None
