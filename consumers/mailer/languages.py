@@ -85,7 +85,8 @@ def shipped() -> Templates:
 def tags(folder: Path) -> list[str]:
     """The languages that have letters in a folder."""
     names = {f"{kind}.{part}" for kind in KINDS for part in PARTS}
-    return sorted({file.parent.name for file in folder.glob("*/*") if file.name in names})
+    found = {file.parent.name for file in folder.glob("*/*") if file.name in names}
+    return sorted(tag for tag in found if not tag.startswith("."))
 
 
 def environment(folder: Path | None = None) -> Environment:

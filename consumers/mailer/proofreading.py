@@ -90,15 +90,27 @@ def _files(folder: Path) -> Mapping[str, Path]:
     """The folder's templates by their names."""
     if not folder.is_dir():
         raise _Mistake(f"{folder} is no folder")
-    files = {
-        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.suffix in (".html", ".txt")
-    }
+    files = {file.relative_to(folder).as_posix(): file for file in _templates(folder)}
     for file in files.values():
         try:
             file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise _Mistake(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     return files
+
+
+def _templates(folder: Path) -> Iterator[Path]:
+    """Those of a folder and of the folders in it, but for what is hidden: Kubernetes mounts a ConfigMap as links into a
+    folder beside them whose name begins with a dot."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise _Mistake(f"{folder} cannot be read: {error.strerror}") from None
+    for path in found:
+        if path.suffix in (".html", ".txt"):
+            yield path
+        elif path.is_dir():
+            yield from _templates(path)
 
 
 def _language(found: Environment, tag: str) -> Language:

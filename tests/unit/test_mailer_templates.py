@@ -190,6 +190,20 @@ def test_a_file_that_no_letter_uses_is_told(tmp_path: Path, name: str) -> None:
     assert refused(folder).startswith(f"{folder / name}: no letter uses this file; those of a language are assigned.")
 
 
+def test_a_folder_that_kubernetes_mounts_is_read_through_its_links(tmp_path: Path) -> None:
+    files = {f"..2026_11_28/{name}": text for name, text in a_language("de").items()}
+    layout = "{% block body %}{% endblock %}<footer></footer>"
+    folder = folder_of(tmp_path, files | {"..2026_11_28/layout.html": layout, ".git/note.txt": "x"})
+    (folder / "..data").symlink_to("..2026_11_28")
+    for name in ("de", "layout.html"):
+        (folder / name).symlink_to(f"..data/{name}")
+    templates = read_templates(folder)
+    assert [language.tag for language in templates] == ["de", "en", "ru"]
+    assert "<footer>" in templates.language("de").render("queued", _said()).html
+    (folder / "..2026_11_28" / "de" / "queued.txt").write_bytes(b"\xff\xfe")
+    assert refused(folder) == f"{folder / 'de' / 'queued.txt'} cannot be read: it is not UTF-8"
+
+
 def test_a_file_that_a_letter_includes_is_used(tmp_path: Path) -> None:
     text = "{{ amount }} {{ currency }} {{ network }}\n{{ address }}\n{{ expires_at }}{% include 'partials/bye.txt' %}"
     folder = folder_of(tmp_path, {"en/assigned.txt": text, "partials/bye.txt": "Bye, {{ company }}"})
