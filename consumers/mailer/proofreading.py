@@ -67,9 +67,11 @@ def _read(folder: Path | None) -> Templates:
     files = _files(folder) if folder else {}
     found = environment(folder)
     used: set[str] = set()
-    languages = {}
+    languages: dict[str, Language] = {}
     for tag in sorted({*tags(SHIPPED), *(tags(folder) if folder else ())}):
-        languages[tag.lower()] = read = _language(found, tag)
+        read = _language(found, tag)
+        if (other := languages.setdefault(tag.lower(), read)) is not read:
+            raise _Mistake(f"{other.tag} and {tag} are one language; expected one folder of it")
         for kind in KINDS:
             for part, template in zip(PARTS, read.letters[kind], strict=True):
                 known = VARIABLES[kind] | ({"subject"} if part == "html" else frozenset())

@@ -204,6 +204,12 @@ def test_a_folder_that_kubernetes_mounts_is_read_through_its_links(tmp_path: Pat
     assert refused(folder) == f"{folder / 'de' / 'queued.txt'} cannot be read: it is not UTF-8"
 
 
+@pytest.mark.parametrize(("one", "other"), [("EN", "en"), ("pt-BR", "pt-br")])
+def test_two_folders_of_one_language_are_told(tmp_path: Path, one: str, other: str) -> None:
+    folder = folder_of(tmp_path, a_language(one) | a_language(other))
+    assert refused(folder) == f"{one} and {other} are one language; expected one folder of it"
+
+
 def test_a_file_that_a_letter_includes_is_used(tmp_path: Path) -> None:
     text = "{{ amount }} {{ currency }} {{ network }}\n{{ address }}\n{{ expires_at }}{% include 'partials/bye.txt' %}"
     folder = folder_of(tmp_path, {"en/assigned.txt": text, "partials/bye.txt": "Bye, {{ company }}"})
