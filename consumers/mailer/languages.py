@@ -21,6 +21,8 @@ KINDS: tuple[Kind, ...] = ("assigned", "queued")
 PARTS = ("subject.txt", "txt", "html")
 SHIPPED = Path(__file__).parent / "templates"
 FALLBACK = "en"
+ENCODING = "utf-8-sig"
+"With or without the mark that editors on Windows put first: it would stand in every subject."
 
 _ALWAYS = frozenset({"order_id", "currency", "currency_name", "network", "amount", "company", "lang", "dir"})
 VARIABLES: Mapping[Kind, frozenset[str]] = {
@@ -92,7 +94,7 @@ def tags(folder: Path) -> list[str]:
 def environment(folder: Path | None = None) -> Environment:
     """Jinja over the shipped templates, those of the folder before them."""
     found = Environment(
-        loader=FileSystemLoader([SHIPPED] if folder is None else [folder, SHIPPED]),
+        loader=FileSystemLoader([SHIPPED] if folder is None else [folder, SHIPPED], encoding=ENCODING),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         auto_reload=False,

@@ -16,6 +16,7 @@ from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, meta, nod
 from consumers.mailer import samples
 from consumers.mailer.filters import category_of
 from consumers.mailer.languages import (
+    ENCODING,
     KINDS,
     PARTS,
     SHIPPED,
@@ -95,7 +96,7 @@ def _files(folder: Path) -> Mapping[str, Path]:
     files = {file.relative_to(folder).as_posix(): file for file in _templates(folder)}
     for file in files.values():
         try:
-            file.read_text("utf-8")
+            file.read_text(ENCODING)
         except (OSError, UnicodeDecodeError) as error:
             raise _Mistake(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     return files

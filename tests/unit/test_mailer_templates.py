@@ -59,6 +59,12 @@ def test_a_file_of_the_users_takes_the_place_of_the_shipped_one(tmp_path: Path) 
     assert mail["Subject"] == "Acme: USDT address for your order ord-7f3c"
 
 
+def test_a_file_that_an_editor_on_windows_has_written_says_the_same(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"en/assigned.subject.txt": ""})
+    (folder / "en" / "assigned.subject.txt").write_bytes("Pay {{ amount }}\r\n".encode("utf-8-sig"))
+    assert compose(LETTER, read_templates(folder)).content.partition(b"Subject: ")[2].startswith(b"Pay 250.00\r\n")
+
+
 def test_a_layout_of_the_users_is_the_layout_of_every_letter(tmp_path: Path) -> None:
     layout = '<html lang="{{ lang }}"><title>{{ subject }}</title><main>{% block body %}{% endblock %}</main></html>'
     templates = read_templates(folder_of(tmp_path, {"layout.html": layout}))
