@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parseaddr
+from email.utils import getaddresses, parseaddr
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -93,8 +93,10 @@ def read_sender(mail_from: str) -> Sender:
     """WALLETQ_MAIL_FROM, as `Name <address>` or an address alone.
 
     Raises:
-        SettingsError: there is no valid address in it.
+        SettingsError: there is no valid address in it, or more than one.
     """
+    if len(getaddresses([mail_from])) > 1:
+        raise SettingsError("WALLETQ_MAIL_FROM: expected one address; a name with a comma in it stands in quotes")
     name, address = parseaddr(mail_from)
     try:
         checked = validate_email(address, check_deliverability=False, globally_deliverable=False)

@@ -309,13 +309,19 @@ def test_an_idn_domain_goes_out_in_its_ascii_form() -> None:
         ("walletq <deposits@walletq.example>", SENDER),
         ("deposits@walletq.example", Sender("", "deposits@walletq.example")),
         ("Биржа <a@пример.рф>", Sender("Биржа", "a@xn--e1afmkfd.xn--p1ai")),
+        ('"Acme, Inc." <deposits@walletq.example>', Sender("Acme, Inc.", "deposits@walletq.example")),
     ],
 )
 def test_a_sender_is_read(mail_from: str, sender: Sender) -> None:
     assert read_sender(mail_from) == sender
 
 
-@pytest.mark.parametrize("mail_from", ["walletq", "a@b@c", "añn@example.com", "<>"])
+@pytest.mark.parametrize("mail_from", ["walletq", "a@b@c", "añn@example.com", "<>", "a@example.com, b@example.com"])
 def test_a_sender_that_is_no_address_is_refused(mail_from: str) -> None:
     with pytest.raises(SettingsError, match="WALLETQ_MAIL_FROM"):
         read_sender(mail_from)
+
+
+def test_a_name_with_a_comma_and_without_quotes_is_told() -> None:
+    with pytest.raises(SettingsError, match="comma in it stands in quotes"):
+        read_sender("Acme, Inc. <deposits@walletq.example>")
