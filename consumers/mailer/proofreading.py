@@ -35,7 +35,8 @@ from schemas.settings import SettingsError
 _OF_JINJA = {"loop", "self", "super", "caller", "varargs", "kwargs"}
 _FILES = tuple(f"{kind}.{part}" for kind in KINDS for part in PARTS)
 _REMOTE = re.compile(
-    r"<(?:link|script|iframe|object|embed)\b|@import|(?:\b(?:src|srcset|background|poster)\s*=|url\()\s*[\"']?\s*(?:\w+:)?//",
+    r"<(?:link|script|iframe|object|embed|base)\b|@import|"
+    r"(?:\b(?:src|srcset|background|poster)\s*=|<(?:image|use)\b[^>]*\bhref\s*=|\b(?:url|image-set)\()\s*[\"']?\s*(?:\w+:)?//",
     re.IGNORECASE,
 )
 _FAR = 4_321

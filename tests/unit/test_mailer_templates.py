@@ -178,6 +178,9 @@ def test_a_letter_says_what_it_must(tmp_path: Path, name: str, text: str, proble
         "<style>@import 'https://example.com/x.css'</style>",
         '<link rel="stylesheet" href="https://example.com/x.css">',
         "<SCRIPT>1</SCRIPT>",
+        '<base href="https://example.com/"><img src="logo.png" alt="">',
+        "<style>p{background-image:image-set('https://example.com/x.png' 1x)}</style>",
+        '<svg><image width="9" href="https://example.com/x.png"/><use xlink:href="//example.com/x.svg#a"/></svg>',
     ],
 )
 def test_nothing_is_fetched_from_elsewhere(tmp_path: Path, remote: str) -> None:
