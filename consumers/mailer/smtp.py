@@ -186,7 +186,7 @@ class Session:
     async def _announce(self, dialogue: Dialogue, message: Message) -> None:
         """Sender and recipient, until the server waits for the message."""
         if message.needs_smtputf8 and not self._takes_smtputf8:
-            self._enter(Phase.RCPT)  # it is this recipient that the server cannot take
+            self._enter(Phase.MAIL)  # not beyond: whether the server takes mails of ours it has not been asked
             raise _Refused(Unsupported("SMTPUTF8"))
         option = b" SMTPUTF8" if message.needs_smtputf8 else b""
         commands = (

@@ -113,7 +113,7 @@ async def test_a_server_without_extensions_gets_what_it_can_take(world: World) -
             await world.until(in_idn, "sent")
             failed = await world.until(beyond_ascii, "failed")
     assert {mail.recipient for mail in server.accepted} == {"ord-1@example.com", "ann@xn--bcher-kva.example"}
-    assert failed["outcome"] == "RCPT: the server does not offer SMTPUTF8"
+    assert failed["outcome"] == "MAIL: the server does not offer SMTPUTF8"
 
 
 async def test_an_address_beyond_ascii_is_reached_where_the_server_takes_it(world: World) -> None:
@@ -226,6 +226,23 @@ async def test_a_probe_that_meets_silence_does_not_set_the_others_free(world: Wo
     events = [entry["event"] for entry in logs]
     assert events.count("mail_server_takes_mails_again") == 1
     assert events.index("mail_server_refuses_us") < events.index("mail_server_takes_mails_again")
+
+
+async def test_a_mail_that_the_server_was_not_asked_about_does_not_set_the_others_free(world: World) -> None:
+    async with mail_server() as server:
+        server.extensions = ("PIPELINING",)
+        server.behave(Mood("MAIL", "550 Who are you?"))
+        settings = world.settings.model_copy(update={"smtp_url": SecretStr(f"smtp://127.0.0.1:{server.port}")})
+        plain = await world.assigned("ord-1")
+        with structlog.testing.capture_logs() as logs:
+            async with mailing(settings, terms=quick(settings)):
+                await until(lambda: server.met > 0)
+                beyond_ascii = await world.assigned("ord-2", email="añn@example.com", address=f"{TRON[:-1]}g")
+                await world.until(beyond_ascii, "failed")
+                assert await _entry(logs, "mail_server_takes_mails_again") is None
+                server.behave(None)
+                await world.until(plain, "sent")
+    assert await _entry(logs, "mail_server_takes_mails_again") is not None
 
 
 async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: World) -> None:

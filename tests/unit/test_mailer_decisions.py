@@ -67,7 +67,7 @@ DOSSIER = Dossier(
         (Phase.RCPT, Reply(450, "grey"), Kind.TRANSIENT),
         (Phase.RCPT, Reply(550, "nobody"), Kind.PERMANENT),
         (Phase.RCPT, Reply(530, "log in"), Kind.SERVER_REFUSES),
-        (Phase.RCPT, Unsupported("SMTPUTF8"), Kind.PERMANENT),
+        (Phase.MAIL, Unsupported("SMTPUTF8"), Kind.PERMANENT),
         (Phase.RCPT, NoAnswer("lost"), Kind.TRANSIENT),
         (Phase.DATA, Reply(451, "later"), Kind.TRANSIENT),
         (Phase.DATA, Reply(554, "no"), Kind.PERMANENT),
