@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,16 @@ async def test_a_server_that_is_not_there_is_tried_again_later(dial: Dial) -> No
     async with serving(MoodyServer()) as server:
         pass
     assert (await dial(server).send(ANN, 5)).kind is Kind.TRANSIENT
+
+
+@pytest.mark.parametrize(
+    "odd", ["ann@example.com>\r\nRCPT TO:<eve@example.com", "ann@example.com> NOTIFY=NEVER", "ann", ""]
+)
+async def test_a_recipient_that_would_say_more_than_an_address_is_told_to_no_server(dial: Dial, odd: str) -> None:
+    async with serving(MoodyServer()) as server:
+        with pytest.raises(ValueError, match="the recipient is no address"):
+            await dial(server).send(replace(ANN, recipient=odd), 5)
+    assert server.connections == 0
 
 
 async def test_an_address_beyond_ascii_needs_a_server_that_takes_it(dial: Dial) -> None:
