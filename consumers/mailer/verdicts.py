@@ -78,6 +78,16 @@ _AUTHENTICATION = frozenset({530, 534, 535, 538})
 _ADDRESS = re.compile(r"[^\s<>\"',;:()]+@[^\s<>\"',;:()]+")
 _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL})
+# Many servers, Postfix by default, put off what they have against the client or the sender until the first recipient.
+# RFC 3463, 4954, 5248, 7372, 7505: the sender's address, our authentication, SPF, DKIM and their like.
+_ABOUT_THE_SENDER = re.compile(r"5\.(?:1\.[78]|7\.(?:8|9|10|11|12|20|21|22|23|24|25|26|27|28|29))(?=\s|$)")
+# Postfix's and Exim's words where the code is 5.7.1 or none, which may mean anything. They stand behind whatever has
+# been quoted: a recipient cannot say them.
+_AGAINST_US = re.compile(
+    r"(?:5\.\d{1,3}\.\d{1,3}\s+)?(?><.*>: )?"
+    r"(?P<words>(?:client host|helo command|sender address) rejected|relay access denied|relay not permitted)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def classify(phase: Phase, problem: Problem | None) -> Verdict:
@@ -96,11 +106,16 @@ def _kind(phase: Phase, problem: Problem) -> Kind:
             return Kind.PERMANENT
         case Reply(code=code) if 400 <= code < 500:
             return Kind.TRANSIENT
-        case Reply(code=code) if 500 <= code < 600:
-            return Kind.SERVER_REFUSES if phase in _ABOUT_US or code in _AUTHENTICATION else Kind.PERMANENT
+        case Reply(code=code, text=text) if 500 <= code < 600:
+            is_about_us = phase in _ABOUT_US or code in _AUTHENTICATION or _is_about_the_sender(text)
+            return Kind.SERVER_REFUSES if is_about_us else Kind.PERMANENT
         case _:
             # Silence, or an answer that means nothing: only after the final dot may the message have arrived.
             return Kind.UNKNOWN if phase is Phase.FINAL_DOT else Kind.TRANSIENT
+
+
+def _is_about_the_sender(text: str) -> bool:
+    return bool(_ABOUT_THE_SENDER.match(text) or _AGAINST_US.match(text))
 
 
 def _describe(phase: Phase, problem: Problem) -> str:
@@ -110,8 +125,8 @@ def _describe(phase: Phase, problem: Problem) -> str:
             return f"{code} {_printable(_ADDRESS.sub('…', text))}"
         case Reply(code=code, text=text):
             # The rest of the text may repeat the recipient.
-            enhanced = _ENHANCED_CODE.match(text)
-            return f"{code} {enhanced[0]}" if enhanced else str(code)
+            enhanced, against = _ENHANCED_CODE.match(text), _AGAINST_US.match(text)
+            return " ".join([str(code), *([enhanced[0]] if enhanced else []), *([against["words"]] if against else [])])
         case NoAnswer(what=what):
             return what
         case Insecure(what=what):

@@ -81,6 +81,29 @@ async def test_what_postfix_refuses_or_puts_off_has_its_reason(world: World) -> 
     assert {record.key for record in await world.dead_letters(2)} == {b"ord-1", b"ord-4"}
 
 
+@pytest.mark.parametrize(
+    ("restrictions", "answer"),
+    [
+        ({"smtpd_client_restrictions": "reject"}, "554 5.7.1 Client host rejected"),
+        ({"smtpd_helo_restrictions": "reject"}, "554 5.7.1 Helo command rejected"),
+        ({"smtpd_sender_restrictions": "reject"}, "554 5.7.1 Sender address rejected"),
+        (
+            {"smtpd_relay_restrictions": "reject_unauth_destination", "virtual_mailbox_domains": ""},
+            "554 5.7.1 Relay access denied",
+        ),
+    ],
+    ids=["client", "helo", "sender", "relay"],
+)
+async def test_what_postfix_has_against_us_comes_with_the_recipient_and_costs_no_attempt(
+    world: World, restrictions: dict[str, str], answer: str
+) -> None:
+    async with postfix(**restrictions) as server, process("mail", sending_to(world, server)) as mailer:
+        said = [await world.assigned(f"ord-{n}", address=ADDRESSES[n]) for n in range(3)]
+        await mailer.logged("mail_server_refuses_us")
+        assert f"RCPT: {answer}" in mailer.log
+        assert [(await world.until(one, "due"))["attempts"] for one in said] == [0, 0, 0]
+
+
 async def test_a_message_that_is_too_large_for_postfix_fails(world: World) -> None:
     async with postfix(message_size_limit="1000") as server, process("mail", sending_to(world, server)):
         said = await world.assigned("ord-1")

@@ -67,6 +67,18 @@ DOSSIER = Dossier(
         (Phase.RCPT, Reply(450, "grey"), Kind.TRANSIENT),
         (Phase.RCPT, Reply(550, "nobody"), Kind.PERMANENT),
         (Phase.RCPT, Reply(530, "log in"), Kind.SERVER_REFUSES),
+        (
+            Phase.RCPT,
+            Reply(554, "5.7.1 <unknown[192.0.2.7]>: Client host rejected: Access denied"),
+            Kind.SERVER_REFUSES,
+        ),
+        (Phase.RCPT, Reply(554, "5.7.1 <ann@example.com>: Relay access denied"), Kind.SERVER_REFUSES),
+        (Phase.RCPT, Reply(550, "relay not permitted"), Kind.SERVER_REFUSES),
+        (Phase.RCPT, Reply(550, "5.1.8 <a@b.example>: Sender address rejected: Domain not found"), Kind.SERVER_REFUSES),
+        (Phase.RCPT, Reply(550, "5.7.23 SPF validation failed"), Kind.SERVER_REFUSES),
+        (Phase.RCPT, Reply(554, "5.7.1 <ann@example.com>: Recipient address rejected: Access denied"), Kind.PERMANENT),
+        (Phase.RCPT, Reply(550, '5.1.1 <"x>: Relay access denied"@example.com>: No such user'), Kind.PERMANENT),
+        (Phase.RCPT, Reply(450, "4.7.1 <mail.example>: Helo command rejected: Host not found"), Kind.TRANSIENT),
         (Phase.MAIL, Unsupported("SMTPUTF8"), Kind.PERMANENT),
         (Phase.RCPT, NoAnswer("lost"), Kind.TRANSIENT),
         (Phase.DATA, Reply(451, "later"), Kind.TRANSIENT),
@@ -75,6 +87,7 @@ DOSSIER = Dossier(
         (Phase.DATA, NoAnswer("timeout"), Kind.TRANSIENT),
         (Phase.FINAL_DOT, Reply(452, "full"), Kind.TRANSIENT),
         (Phase.FINAL_DOT, Reply(554, "spam"), Kind.PERMANENT),
+        (Phase.FINAL_DOT, Reply(550, "5.7.26 Multiple authentication checks failed"), Kind.SERVER_REFUSES),
         (Phase.FINAL_DOT, Reply(-1, "garbage"), Kind.UNKNOWN),
         (Phase.FINAL_DOT, NoAnswer("lost"), Kind.UNKNOWN),
         (Phase.FINAL_DOT, NoAnswer("timeout"), Kind.UNKNOWN),
@@ -93,6 +106,8 @@ def test_a_message_may_have_arrived_only_after_the_final_dot(phase: Phase, code:
 def test_a_verdict_names_no_customer_but_says_what_the_server_told_us() -> None:
     assert classify(Phase.RCPT, Reply(550, "5.1.1 <ann@example.com>: unknown")).text == "RCPT: 550 5.1.1"
     assert classify(Phase.FINAL_DOT, Reply(554, "ann@example.com")).text == "FINAL_DOT: 554"
+    denied = Reply(554, "5.7.1 <ann@example.com>: Relay access denied")
+    assert classify(Phase.RCPT, denied).text == "RCPT: 554 5.7.1 Relay access denied"
     assert classify(Phase.MAIL, Reply(450, "too much for <ann@example.com>")).text == "MAIL: 450 too much for <…>"
     assert classify(Phase.AUTH, Reply(535, "5.7.8 Bad\ncredentials")).text == "AUTH: 535 5.7.8 Bad credentials"
 
