@@ -19,6 +19,7 @@ MAILER_SQL = "storage/queries/mailer.sql"
 DATABASE = "storage/database.py"
 
 PORTS = "tests/integration/test_ports.py"
+INDEXES = "tests/integration/test_indexes.py"
 FENCE = "tests/integration/test_allocator_fence.py"
 OUTBOX_TESTS = "tests/integration/test_allocator_outbox.py"
 
@@ -102,15 +103,30 @@ MUTANTS = (
     Mutant(
         "assignments begin before those that end have ended",
         APPLY_SQL,
-        "    -- Before new ones begin: a wallet and an order have one open assignment at most.\n",
+        "    -- Before new ones begin",
         "    INSERT INTO assignments (partition, assignment_id, assigned_offset, currency, network, address,\n"
         "                             order_id, waited, assigned_at)\n"
         "    SELECT at_partition, * FROM unnest(\n"
         "        new_assignments[1]::uuid[], new_assignments[2]::bigint[], new_assignments[4]::text[],\n"
         "        new_assignments[5]::text[], new_assignments[6]::text[], new_assignments[7]::text[],\n"
         "        new_assignments[8]::boolean[], new_assignments[9]::timestamptz[]);\n"
-        "    new_assignments := '{}';\n",
+        "    new_assignments := '{}';\n"
+        "    -- Before new ones begin",
         PORTS,
+    ),
+    Mutant(
+        "what a change of an order does not tell is emptied",
+        APPLY_SQL,
+        "paid_offset = coalesce(c.paid_offset, o.paid_offset),",
+        "paid_offset = c.paid_offset,",
+        PORTS,
+    ),
+    Mutant(
+        "each release reads all assignments of its partition",
+        APPLY_SQL,
+        "WHERE a.partition = c.partition AND a.assigned_offset",
+        "WHERE a.partition = at_partition AND a.assigned_offset",
+        INDEXES,
     ),
     Mutant(
         "an order that ends asks for nobody who waits behind it",
@@ -363,6 +379,13 @@ MUTANTS = (
         "consumers/mailer/endings.py",
         "        case Kind.SENT:\n",
         "        case Kind.SENT | Kind.UNKNOWN:\n",
+        "tests/unit/test_mailer_decisions.py",
+    ),
+    Mutant(
+        "what Postfix has against us, which it tells at RCPT, fails every mail",
+        "consumers/mailer/verdicts.py",
+        " or code in _AUTHENTICATION or _is_about_the_sender(text)",
+        " or code in _AUTHENTICATION",
         "tests/unit/test_mailer_decisions.py",
     ),
     Mutant(
