@@ -162,6 +162,12 @@ class Deliveries:
             await self._add_dead_letters(connection, [one for id_, one in dead_letters.items() if id_ in held])
         return held
 
+    async def hasten(self) -> int:
+        """Make due what has met silence. How many deliveries that were."""
+        async with self._work() as connection:
+            status: str = await connection.execute(SQL["hasten"])
+        return int(status.split()[-1])
+
     async def next_due(self) -> float | None:
         """Seconds until a delivery is due or a lease runs out; below 0 for one that is due; None for none."""
         async with self._work() as connection:

@@ -106,6 +106,8 @@ class Dispatcher:
         self._turns = 0
         self._errors: dict[str, str] = {}
         self._silence = Silence(time.monotonic, terms.forget_seconds)
+        self._hastens = False
+        "The server answers again after an outage."
         self._wants_room = False
         "There may be more that is due than there was room for."
         self._look_at = 0.0
@@ -170,6 +172,11 @@ class Dispatcher:
 
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
+        if self._hastens:
+            mails = await self._deliveries.hasten()
+            self._hastens = False
+            self._look_at = 0.0
+            log.info("mail_server_answers_again", mails_hastened=mails)
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
         self._wants_room = room <= 0
         if self._wants_room:
@@ -268,7 +275,9 @@ class Dispatcher:
         )
 
     def _report(self, verdict: Verdict, began_at: float) -> None:
-        self._silence.note(verdict, began_at)
+        if self._silence.note(verdict, began_at) >= self._terms.outage_seconds:
+            self._hastens = True
+            self.wake.set()
         if verdict.kind is Kind.SERVER_REFUSES:
             if (pause := self._gate.refused(began_at)) is not None:
                 log.error("mail_server_refuses_us", answer=verdict.text, pause_seconds=pause)

@@ -24,10 +24,14 @@ class Silence:
             return None
         return now - self._since
 
-    def note(self, verdict: Verdict, began_at: float) -> None:
-        """An attempt that began then has come to this."""
+    def note(self, verdict: Verdict, began_at: float) -> float:
+        """An attempt that began then has come to this. Seconds of the silence that it has ended; 0 where it has not."""
+        lasted = 0.0
         if verdict.is_answered:
+            if self._since is not None:
+                lasted = self._clock() - self._since
             self._since = None
         else:
             self._since = began_at if self._since is None else self._since
             self._last_at = began_at
+        return lasted

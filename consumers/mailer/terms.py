@@ -20,6 +20,8 @@ class Terms:
     unknown: Literal["resend", "hold"]
     backoff: Backoff = field(default_factory=Backoff)
     stop_seconds: float = 8.0
+    outage_seconds: float = 5.0
+    "After a silence of so long, what met it need not wait for its next attempt."
     per_second: float | None = None
     per_domain: float | None = None
 

@@ -188,6 +188,11 @@ WHERE deliveries.notification_id = ended.notification_id
   AND deliveries.lease_holder = ended.lease_holder
 RETURNING deliveries.notification_id;
 
+-- hasten: what met silence is due now: no answer of the server, which would begin with its code
+UPDATE deliveries
+SET next_attempt_at = now(), updated_at = now()
+WHERE next_attempt_at > now() AND state = 'due' AND outcome ~ '^transient: [A-Z]+: [^0-9]';
+
 -- next_due: seconds until the next delivery is due or a lease runs out; NULL where there is none
 SELECT extract(epoch FROM min(next_attempt_at) - now())::float8
 FROM deliveries

@@ -2,6 +2,8 @@
 
 import ssl
 from collections.abc import AsyncIterator, MutableMapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -252,9 +254,26 @@ async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: W
     said = await world.assigned("ord-1")
     settings = aimed_at(world, server)
     async with mailing(settings, terms=quick(settings)):
-        await eventually(lambda: _tried(world, said))
+        await eventually(partial(_tried, world, said, 2))
         async with serving(server):
             await world.until(said, "sent")
+
+
+async def test_after_an_outage_what_met_silence_does_not_wait_for_its_next_attempt(world: World) -> None:
+    server = MoodyServer(rcpt=["451 Later"])
+    async with serving(server):
+        pass
+    said = [await world.assigned(f"ord-{n}", address=f"{TRON[:-1]}{last}") for n, last in enumerate("abcd")]
+    settings = aimed_at(world, server)
+    patient = Backoff(base=3600, ceiling=3600)
+    async with mailing(settings, terms=replace(quick(settings), backoff=patient, outage_seconds=0.001)):
+        for one in said:
+            await eventually(partial(_tried, world, one, 1))
+        async with serving(server):
+            late = await world.assigned("ord-9", address=f"{TRON[:-1]}z")  # it meets a server that answers, and 451
+            for one in said:
+                await world.until(one, "sent")
+            assert (await world.delivery(late) or {})["state"] == "due"
 
 
 async def test_a_refused_mail_is_not_tried_past_the_expiry_of_its_order(world: World) -> None:
@@ -272,6 +291,6 @@ async def _entry(logs: Sequence[MutableMapping[str, Any]], event: str) -> Mutabl
     return next((entry for entry in logs if entry["event"] == event), None)
 
 
-async def _tried(world: World, said: WalletAssigned) -> bool:
+async def _tried(world: World, said: WalletAssigned, times: int) -> bool:
     delivery = await world.delivery(said)
-    return delivery is not None and delivery["attempts"] > 1
+    return delivery is not None and delivery["attempts"] >= times

@@ -218,14 +218,15 @@ def test_silence_lasts_from_the_first_attempt_that_met_it_until_an_answer() -> N
     no_answer, refusal = (classify(Phase.CONNECT, problem) for problem in (NoAnswer("timeout"), Reply(554, "not you")))
     assert silence.seconds is None
     time.now = 30
-    silence.note(no_answer, 10)
-    silence.note(no_answer, 25)
+    assert silence.note(refusal, 5) == 0
+    assert silence.note(no_answer, 10) == 0
+    assert silence.note(no_answer, 25) == 0
     assert silence.seconds == 20
     time.now = 86  # nobody has asked for a minute
     assert silence.seconds is None
     silence.note(no_answer, 80)
     assert silence.seconds == 76
-    silence.note(refusal, 85)
+    assert silence.note(refusal, 85) == 76
     assert silence.seconds is None
     silence.note(no_answer, 86)
     assert silence.seconds == 0
