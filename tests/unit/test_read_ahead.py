@@ -1,0 +1,76 @@
+"""When records are taken from the consumer."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from consumers.allocator.in_hand import InHand
+from consumers.allocator.read_ahead import MOST_SECONDS, ReadAhead
+from consumers.allocator.reading import Reader
+from consumers.places import Log
+from schemas.catalogue import read_catalogue
+from tests.reference import PARTITIONS
+from tests.simulation.loop import simulate
+
+
+class Consumer:
+    """A log that gives these numbers of records, one number at each look, and notes when it was looked at."""
+
+    def __init__(self, *counts: int) -> None:
+        self._counts = list(counts)
+        self._here = 0
+        self.looks: list[float] = []
+
+    async def describe(self) -> Log:
+        raise NotImplementedError
+
+    def seek(self, offset: int) -> None:
+        raise NotImplementedError
+
+    async def fetch(self, most: int, seconds: float) -> Sequence[Any]:
+        if seconds:
+            self.looks.append(asyncio.get_running_loop().time())
+            if not self._counts:
+                await asyncio.sleep(seconds)
+                return []
+            self._here = self._counts.pop(0)
+        given = min(most, self._here)
+        self._here -= given
+        return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=b"", headers=()) for _ in range(given)]
+
+
+@pytest.mark.parametrize(
+    ("came", "waited"),
+    [(1, 0.0), (2, 0.004), (7, 0.014), (10, MOST_SECONDS), (500, MOST_SECONDS), (501, 0.0), (900, 0.0)],
+)
+def test_what_follows_several_records_gathers_and_what_follows_one_or_a_backlog_does_not(
+    came: int, waited: float
+) -> None:
+    consumer = Consumer(came, 1)
+
+    async def read() -> None:
+        reader = Reader(read_catalogue(), 0, PARTITIONS)
+        ahead = ReadAhead(consumer, reader, InHand(), batch_records=1_000, on_change=lambda: None)
+        async with ahead:
+            await asyncio.sleep(0.5)
+            assert len(ahead.take()) == came + 1
+
+    simulate(read())
+    assert consumer.looks[:2] == [0.0, pytest.approx(waited)]
+
+
+def test_who_has_no_room_for_more_waits_for_room_alone() -> None:
+    consumer = Consumer(40, 1)
+
+    async def read() -> None:
+        reader = Reader(read_catalogue(), 0, PARTITIONS)
+        async with ReadAhead(consumer, reader, InHand(), batch_records=20, on_change=lambda: None) as ahead:
+            await asyncio.sleep(0.001)
+            ahead.give_back(len(ahead.take()))
+            await asyncio.sleep(0.5)
+
+    simulate(read())
+    assert consumer.looks[:2] == [0.0, 0.001]
