@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Literal
 
 import asyncpg
@@ -88,6 +89,8 @@ async def test_stuck_partition_is_named_and_comes_back(settings: Settings, datab
         await publish(settings, messages(wallet(1)))
         await processed(settings, database, 1)
         await ready(endpoint)
+        # The watermark is noted a moment after the batch: on the lock it would wait instead of the next batch.
+        await until(partial(database.fetchval, "SELECT bool_and(published_offset = next_offset) FROM partitions"))
         async with locked_partition(settings, database, b"USDT"):
             await publish(settings, messages(pending("ord-1")))
             found = await has(endpoint, "partition_stuck", "apply")  # before that it may be slow to fetch
