@@ -80,7 +80,7 @@ _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _ABOUT_US = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL})
 # Many servers, Postfix by default, put off what they have against the client or the sender until the first recipient.
 # RFC 3463, 4954, 5248, 7372, 7505: the sender's address, our authentication, SPF, DKIM and their like.
-_ABOUT_THE_SENDER = re.compile(r"5\.(?:1\.[78]|7\.(?:8|9|10|11|12|20|21|22|23|24|25|26|27|28|29))(?=\s|$)")
+_ABOUT_THE_SENDER = re.compile(r"5\.(?:1\.[78]|7\.(?:8|9|1[0-2]|2[0-9]))(?=\s|$)")
 # Postfix's and Exim's words where the code is 5.7.1 or none, which may mean anything. They stand behind whatever has
 # been quoted: a recipient cannot say them.
 _AGAINST_US = re.compile(

@@ -1,8 +1,8 @@
 -- apply_batch, but that a known row is told only what has changed of it: nobody has to read the rest before.
 --
 -- Rows come as columns: an array of array literals, one for each column of the table, in the order that is named below;
--- empty where there are no rows. They are taken apart side by side in the SELECT list: in FROM each of them would first be
--- kept as a table of its own, which costs as much again. Returns false, and writes nothing, where the place is not at batch_start.
+-- empty where there are no rows. They are taken apart side by side in the SELECT list: in FROM each of them would first
+-- be kept as a table of its own. Returns false, and writes nothing, where the place is not at batch_start.
 CREATE FUNCTION apply_step(
     at_topic text, at_partition int, batch_start bigint, batch_end bigint, published bigint, counts bigint[],
     catalogue_sha256 text, catalogue_content text,
