@@ -93,7 +93,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
-        fetch_max_wait_ms=20,
+        fetch_max_wait_ms=15,
         fetch_max_bytes=FETCH_BYTES,
         max_partition_fetch_bytes=FETCH_BYTES,
     )

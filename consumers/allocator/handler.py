@@ -113,8 +113,9 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             rebalance_timeout_ms=30_000,
             # Being alive is the heartbeat's matter; an owner that waits for the database does not poll.
             max_poll_interval_ms=24 * 3_600_000,
-            # aiokafka keeps one fetch per broker in flight: idle partitions must not hold up busy ones.
-            fetch_max_wait_ms=20,
+            # aiokafka keeps one fetch per broker in flight: idle partitions must not hold up busy ones, nor those whose
+            # records have gathered.
+            fetch_max_wait_ms=15,
             # What is fetched ahead, several times over on its way, is a good part of the memory of a process.
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,

@@ -28,6 +28,10 @@ class Source(Protocol):
         """The next committed records, in offset order; none where none came within the time."""
         ...
 
+    async def rest(self, seconds: float) -> None:
+        """Fetch nothing for so long, neither ahead: what comes gathers in the log, and comes together then."""
+        ...
+
 
 class Publisher(Protocol):
     """Publishes what is committed."""

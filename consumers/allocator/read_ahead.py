@@ -14,10 +14,10 @@ from consumers.allocator.state import Entry
 FETCH_SECONDS = 1.0
 TURN_SECONDS = 0.005
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-FEW, MANY = 2, 500
+FEW, MANY = 5, 500
 "Records that came together: fewer say nothing of the next ones, more are a backlog."
-EACH_SECONDS, MOST_SECONDS = 0.002, 0.02
-"After so many the next ones are left to gather: for each record of them, and in all at most."
+GATHER_SECONDS = 0.01
+"So long the next ones gather in the log."
 AHEAD = 2
 "Batches that an owner may have in hand: the one that it processes, and the next one."
 
@@ -28,7 +28,8 @@ class ReadAhead:
 
     A fetch, a batch and a publish cost the same whatever is in them. So where several records came together, and more
     are close behind, these may gather in the meantime: there are fewer and larger steps, and who waits for the
-    processors waits less. A record that comes alone waits for nothing, nor does a backlog.
+    processors waits less. They gather in the log: what the consumer fetched before would be old when it is taken. A
+    record that comes alone waits for nothing, nor does a backlog.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class ReadAhead:
                 self._in_hand.take(len(records))
                 await self._read(records)
                 if FEW <= len(records) <= min(MANY, more):
-                    await asyncio.sleep(min(len(records) * EACH_SECONDS, MOST_SECONDS))
+                    await self._source.rest(GATHER_SECONDS)
 
     def _room(self) -> int:
         return min(self._in_hand.room(self.holding), AHEAD * self._batch_records - self.holding)

@@ -1,5 +1,6 @@
 """One partition's log, through the consumer that a process's partitions share."""
 
+import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -30,3 +31,8 @@ class PartitionSource:
         fetched = await self._consumer.getmany(self._tp, timeout_ms=round(seconds * 1000), max_records=most)
         records: Sequence[Record] = fetched.get(self._tp, [])
         return records
+
+    async def rest(self, seconds: float) -> None:
+        self._consumer.pause(self._tp)
+        await asyncio.sleep(seconds)
+        self._consumer.resume(self._tp)

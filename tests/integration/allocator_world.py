@@ -261,6 +261,10 @@ class FakeLog:
         await self.gate.wait()
         return found
 
+    async def rest(self, seconds: float) -> None:
+        """See Source."""
+        await asyncio.sleep(seconds)
+
     def entries(self, catalogue: Catalogue) -> list[Entry]:
         """All of it, as an owner reads it."""
         reader = Reader(catalogue, self.partition, PARTITIONS)

@@ -1,5 +1,6 @@
 """The real servers keep the promises that the simulated ones keep."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -20,6 +21,7 @@ from storage.kafka import client_options
 from tests.integration.allocator_world import outbox_of, transactions
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
 from tests.ports.backend import Promise
+from tests.ports.logs import SECONDS
 from tests.servers.databases import Databases
 from tests.servers.facts import ORDERS, WALLETS
 from tests.servers.servers import Servers
@@ -147,6 +149,21 @@ async def topics(settings: Settings) -> AsyncIterator[RealBackend]:
 @pytest.mark.parametrize("promise", SESSION_PROMISES, ids=lambda promise: promise.__name__)
 async def test_postgresql_keeps_the_promise(database_alone: RealBackend, promise: Promise) -> None:
     await promise(database_alone)
+
+
+async def test_what_comes_during_a_rest_comes_together(topics: RealBackend) -> None:
+    """The consumer would fetch the first of them ahead, and the second only once that is taken."""
+    await topics.append(b"a")
+    source = await topics.source()
+    source.seek(0)
+    assert len(await source.fetch(10, SECONDS)) == 1
+
+    async def append_one_by_one() -> None:
+        await topics.append(b"b")
+        await topics.append(b"c")
+
+    await asyncio.gather(source.rest(1.0), append_one_by_one())
+    assert [record.value for record in await source.fetch(10, SECONDS)] == [b"b", b"c"]
 
 
 @pytest.mark.parametrize("promise", [*LOG_PROMISES, *PUBLISHER_PROMISES], ids=lambda promise: promise.__name__)

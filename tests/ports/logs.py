@@ -1,5 +1,7 @@
 """What the log and the publisher promise."""
 
+import asyncio
+
 from consumers.allocator.outbox import notification_message
 from consumers.allocator.ports import Source
 from schemas.topics import PARTITIONS, Names
@@ -45,6 +47,15 @@ async def a_seek_goes_back_and_forth(backend: Backend) -> None:
     source.seek(2)
     assert await read(source, 1) == [(2, b"c")]
     source.seek(1)
+    assert await read(source, 2) == [(1, b"b"), (2, b"c")]
+
+
+async def what_comes_during_a_rest_comes_after_it(backend: Backend) -> None:
+    await backend.append(b"a")
+    source = await backend.source()
+    source.seek(0)
+    assert await read(source, 1) == [(0, b"a")]
+    await asyncio.gather(source.rest(SOON_SECONDS), backend.append(b"b", b"c"))
     assert await read(source, 2) == [(1, b"b"), (2, b"c")]
 
 
@@ -95,6 +106,7 @@ LOG_PROMISES: tuple[Promise, ...] = (
     nothing_comes_before_the_first_seek,
     records_come_in_order_and_each_once,
     a_seek_goes_back_and_forth,
+    what_comes_during_a_rest_comes_after_it,
     gaps_are_passed_over,
     the_log_says_where_it_begins_and_ends,
 )

@@ -101,6 +101,9 @@ class SimulatedSource:
             self._position = records[-1].offset + 1
         return records
 
+    async def rest(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
 
 class SimulatedTopics:
     """What is published, and to whom each publish is to be shown."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumers.allocator.in_hand import InHand
-from consumers.allocator.read_ahead import MOST_SECONDS, ReadAhead
+from consumers.allocator.read_ahead import GATHER_SECONDS, ReadAhead
 from consumers.allocator.reading import Reader
 from consumers.places import Log
 from schemas.catalogue import read_catalogue
@@ -17,12 +17,13 @@ from tests.simulation.loop import simulate
 
 
 class Consumer:
-    """A log that gives these numbers of records, one number at each look, and notes when it was looked at."""
+    """A log that gives these numbers of records, one number at each look, and notes when it was looked at and left alone."""
 
     def __init__(self, *counts: int) -> None:
         self._counts = list(counts)
         self._here = 0
         self.looks: list[float] = []
+        self.rests: list[float] = []
 
     async def describe(self) -> Log:
         raise NotImplementedError
@@ -41,13 +42,17 @@ class Consumer:
         self._here -= given
         return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=b"", headers=()) for _ in range(given)]
 
+    async def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        await asyncio.sleep(seconds)
+
 
 @pytest.mark.parametrize(
-    ("came", "waited"),
-    [(1, 0.0), (2, 0.004), (7, 0.014), (10, MOST_SECONDS), (500, MOST_SECONDS), (501, 0.0), (900, 0.0)],
+    ("came", "rests"),
+    [(1, []), (4, []), (5, [GATHER_SECONDS]), (500, [GATHER_SECONDS]), (501, []), (900, [])],
 )
 def test_what_follows_several_records_gathers_and_what_follows_one_or_a_backlog_does_not(
-    came: int, waited: float
+    came: int, rests: list[float]
 ) -> None:
     consumer = Consumer(came, 1)
 
@@ -59,7 +64,8 @@ def test_what_follows_several_records_gathers_and_what_follows_one_or_a_backlog_
             assert len(ahead.take()) == came + 1
 
     simulate(read())
-    assert consumer.looks[:2] == [0.0, pytest.approx(waited)]
+    assert consumer.rests == rests
+    assert consumer.looks[:2] == [0.0, pytest.approx(sum(rests))]
 
 
 def test_who_has_no_room_for_more_waits_for_room_alone() -> None:
