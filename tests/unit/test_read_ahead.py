@@ -17,7 +17,7 @@ from tests.simulation.loop import simulate
 
 
 class Consumer:
-    """A log that gives these numbers of records, one number at each look, and notes when it was looked at and left alone."""
+    """A log that gives these numbers of records, one number at each look, and notes the looks and the rests."""
 
     def __init__(self, *counts: int) -> None:
         self._counts = list(counts)
