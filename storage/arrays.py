@@ -19,10 +19,14 @@ _AS_PYTHON_WRITES_THEM = {int, bool, type(None)}
 def columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Rows as columns, an array literal for each.
 
+    A column of nothing but nulls is an empty array: beside a longer one unnest fills it up with nulls, in FROM as in
+    the SELECT list (https://www.postgresql.org/docs/current/functions-array.html, "unnest";
+    https://www.postgresql.org/docs/current/xfunc-sql.html#XFUNC-SQL-FUNCTIONS-RETURNING-SET).
+
     Args:
-        rows: of one length each; None, bool, int, str, bytes, aware datetime or UUID.
+        rows: of one length each; None, bool, int, str, bytes, aware datetime or UUID. One column has no nulls.
     """
-    return map(array, zip(*rows, strict=True))
+    return (array(column) if column.count(None) < len(column) else "{}" for column in zip(*rows, strict=True))
 
 
 def array(values: Iterable[Any]) -> str:

@@ -1,6 +1,7 @@
 """What is fetched and read of a partition while its owner is busy with what came before."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from types import TracebackType
@@ -69,9 +70,11 @@ class ReadAhead:
         """
         if self._reading.done():
             self._reading.result()
-        sizes = accumulate(len(entry.value or b"") for entry in self._entries[: self._batch_records])
-        count = max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
-        taken, self._entries = self._entries[:count], self._entries[count:]
+        taken = self._entries[: self._batch_records]
+        sizes = [len(entry.value or b"") for entry in taken]
+        if sum(sizes) > MAX_BATCH_BYTES:
+            del taken[max(1, bisect_right(list(accumulate(sizes)), MAX_BATCH_BYTES)) :]
+        del self._entries[: len(taken)]
         return taken
 
     def give_back(self, records: int) -> None:

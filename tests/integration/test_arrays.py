@@ -54,7 +54,16 @@ async def test_values_come_back_as_they_went(database: asyncpg.Connection, kind:
     assert await database.fetchval(f"SELECT $1::text::{kind}[]", array(values)) == values
 
 
-async def test_rows_become_columns(database: asyncpg.Connection) -> None:
-    rows = [("a", 1), ("b", None)]
-    found = await database.fetch("SELECT * FROM unnest($1::text::text[], $2::text::bigint[])", *columns(rows))
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::uuid[])",
+        "SELECT unnest($1::text::text[]), unnest($2::text::bigint[]), unnest($3::text::uuid[])",
+    ],
+)
+@pytest.mark.parametrize("rows", [[("a", 1, None), ("b", None, None)], [("a", None, UUID(int=1))], []])
+async def test_rows_become_columns(
+    database: asyncpg.Connection, statement: str, rows: list[tuple[object, ...]]
+) -> None:
+    found = await database.fetch(statement, *(list(columns(rows)) or ["{}"] * 3))
     assert [tuple(row) for row in found] == rows

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumers.allocator.in_hand import InHand
-from consumers.allocator.read_ahead import GATHER_SECONDS, ReadAhead
+from consumers.allocator.read_ahead import GATHER_SECONDS, MAX_BATCH_BYTES, ReadAhead
 from consumers.allocator.reading import Reader
 from consumers.places import Log
 from schemas.catalogue import read_catalogue
@@ -19,8 +19,9 @@ from tests.simulation.loop import simulate
 class Consumer:
     """A log that gives these numbers of records, one number at each look, and notes the looks and the rests."""
 
-    def __init__(self, *counts: int) -> None:
+    def __init__(self, *counts: int, value: bytes = b"") -> None:
         self._counts = list(counts)
+        self._value = value
         self._here = 0
         self.looks: list[float] = []
         self.rests: list[float] = []
@@ -40,7 +41,7 @@ class Consumer:
             self._here = self._counts.pop(0)
         given = min(most, self._here)
         self._here -= given
-        return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=b"", headers=()) for _ in range(given)]
+        return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=self._value, headers=()) for _ in range(given)]
 
     async def rest(self, seconds: float) -> None:
         self.rests.append(seconds)
@@ -80,3 +81,18 @@ def test_who_has_no_room_for_more_waits_for_room_alone() -> None:
 
     simulate(read())
     assert consumer.looks[:2] == [0.0, 0.001]
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"), [(MAX_BATCH_BYTES // 2, [2, 2, 1]), (MAX_BATCH_BYTES // 2 + 1, [1] * 5), (1, [3, 2])]
+)
+def test_a_batch_has_so_many_records_and_bytes_at_most_and_one_record_at_least(size: int, batches: list[int]) -> None:
+    consumer = Consumer(5, value=bytes(size))
+
+    async def read() -> None:
+        reader = Reader(read_catalogue(), 0, PARTITIONS)
+        async with ReadAhead(consumer, reader, InHand(), batch_records=3, on_change=lambda: None) as ahead:
+            await asyncio.sleep(0.5)
+            assert [len(ahead.take()) for _ in range(len(batches) + 1)] == [*batches, 0]
+
+    simulate(read())
