@@ -29,7 +29,8 @@ class Source(Protocol):
         ...
 
     async def rest(self, seconds: float) -> None:
-        """Fetch nothing for so long, neither ahead: what comes gathers in the log, and comes together then."""
+        """Fetch nothing for so long, neither ahead: what comes gathers in the log, and comes together then. Where it is
+        cancelled, nothing comes before the next seek."""
         ...
 
 

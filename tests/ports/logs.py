@@ -59,6 +59,18 @@ async def what_comes_during_a_rest_comes_after_it(backend: Backend) -> None:
     assert await read(source, 2) == [(1, b"b"), (2, b"c")]
 
 
+async def a_seek_ends_a_rest_that_was_given_up(backend: Backend) -> None:
+    await backend.append(b"a")
+    source = await backend.source()
+    source.seek(0)
+    resting = asyncio.create_task(source.rest(60.0))
+    await asyncio.sleep(0)  # it begins
+    resting.cancel()
+    await asyncio.wait({resting})
+    source.seek(0)
+    assert await read(source, 1) == [(0, b"a")]
+
+
 async def gaps_are_passed_over(backend: Backend) -> None:
     await backend.append(b"a")
     await backend.leave_gap()
@@ -107,6 +119,7 @@ LOG_PROMISES: tuple[Promise, ...] = (
     records_come_in_order_and_each_once,
     a_seek_goes_back_and_forth,
     what_comes_during_a_rest_comes_after_it,
+    a_seek_ends_a_rest_that_was_given_up,
     gaps_are_passed_over,
     the_log_says_where_it_begins_and_ends,
 )
