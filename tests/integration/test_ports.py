@@ -162,7 +162,7 @@ async def test_what_comes_during_a_rest_comes_together(topics: RealBackend) -> N
         await topics.append(b"b")
         await topics.append(b"c")
 
-    await asyncio.gather(source.rest(1.0), append_one_by_one())
+    await asyncio.gather(source.rest(2.0), append_one_by_one())
     assert [record.value for record in await source.fetch(10, SECONDS)] == [b"b", b"c"]
 
 

@@ -275,6 +275,13 @@ MUTANTS = (
         SIMULATION,
     ),
     Mutant(
+        "a partition whose records gather is never fetched again",
+        "consumers/allocator/source.py",
+        "        await asyncio.sleep(seconds)\n        self._consumer.resume(self._tp)\n",
+        "        await asyncio.sleep(seconds)\n",
+        PORTS,
+    ),
+    Mutant(
         "a server that is out of memory or disk counts as one that refuses the record",
         DATABASE,
         "REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)",

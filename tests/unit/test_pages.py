@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from operations.__main__ import app
 from schemas.catalogue import read_catalogue
+from tests.mutants.mutants import MUTANTS
 from tests.pages import DOCS, PAGES, ROOT, Page
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
@@ -39,6 +40,14 @@ def test_command_of_the_documentation_exists_with_these_options(arguments: tuple
 def test_no_page_sets_a_network_for_more_than_one_order(arguments: tuple[str, ...]) -> None:
     if any(argument.startswith("network=") for argument in arguments):
         assert "--order" in arguments or re.search(r"/[0-9]+/[0-9]+ ", " ".join(arguments))
+
+
+def test_page_about_the_proof_names_every_mutant() -> None:
+    page = (DOCS / "proof.md").read_text()
+    named = re.findall(r"^\| (.*) \| (?:nothing|the simulation|`(?:unit|integration)/.*?)", page, re.MULTILINE)
+    assert set(named) == {mutant.name for mutant in MUTANTS}
+    seen = sum(not mutant.explained for mutant in MUTANTS)
+    assert f"| {len(MUTANTS)} mistakes, {seen} seen |" in page
 
 
 @pytest.mark.parametrize("target", TARGETS)
