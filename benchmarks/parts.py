@@ -17,7 +17,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers.allocator.decide import decide
-from consumers.allocator.handler import FETCH_BYTES
+from consumers.allocator.handler import FETCH_BYTES, FETCH_WAIT_MS
 from consumers.allocator.ports import Session
 from consumers.allocator.reading import Reader
 from consumers.allocator.session import connecting
@@ -93,7 +93,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
-        fetch_max_wait_ms=15,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         fetch_max_bytes=FETCH_BYTES,
         max_partition_fetch_bytes=FETCH_BYTES,
     )

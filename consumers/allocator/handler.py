@@ -37,6 +37,7 @@ GRACE_SECONDS = 3.0
 "How long the batches in hand may take to finish when partitions are taken away, or at the stop."
 COMMIT_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
+FETCH_WAIT_MS = 15
 FETCH_BYTES = 1024 * 1024
 "Of one answer; a larger batch comes alone, whole (KIP-74)."
 
@@ -115,7 +116,7 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_poll_interval_ms=24 * 3_600_000,
             # aiokafka keeps one fetch per broker in flight: idle partitions must not hold up busy ones, nor those whose
             # records have gathered.
-            fetch_max_wait_ms=15,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             # What is fetched ahead, several times over on its way, is a good part of the memory of a process.
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,

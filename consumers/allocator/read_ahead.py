@@ -71,9 +71,8 @@ class ReadAhead:
         if self._reading.done():
             self._reading.result()
         taken = self._entries[: self._batch_records]
-        sizes = [len(entry.value or b"") for entry in taken]
-        if sum(sizes) > MAX_BATCH_BYTES:
-            del taken[max(1, bisect_right(list(accumulate(sizes)), MAX_BATCH_BYTES)) :]
+        sizes = list(accumulate([len(entry.value or b"") for entry in taken]))
+        del taken[max(1, bisect_right(sizes, MAX_BATCH_BYTES)) :]
         del self._entries[: len(taken)]
         return taken
 

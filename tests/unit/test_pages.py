@@ -44,7 +44,7 @@ def test_no_page_sets_a_network_for_more_than_one_order(arguments: tuple[str, ..
 
 def test_page_about_the_proof_names_every_mutant() -> None:
     page = (DOCS / "proof.md").read_text()
-    named = re.findall(r"^\| (.*) \| (?:nothing|the simulation|`(?:unit|integration)/.*?)", page, re.MULTILINE)
+    named = re.findall(r"^\| (.*) \| (?:nothing|the simulation|`(?:unit|integration)/)", page, re.MULTILINE)
     assert set(named) == {mutant.name for mutant in MUTANTS}
     seen = sum(not mutant.explained for mutant in MUTANTS)
     assert f"| {len(MUTANTS)} mistakes, {seen} seen |" in page
