@@ -17,7 +17,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers.allocator.decide import decide
-from consumers.allocator.handler import FETCH_BYTES, FETCH_WAIT_MS
+from consumers.allocator.handler import FETCH_WAIT_MS
 from consumers.allocator.ports import Session
 from consumers.allocator.reading import Reader
 from consumers.allocator.session import connecting
@@ -31,7 +31,7 @@ from schemas.addresses import preload
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import PARTITIONS, names
-from storage.kafka import client_options
+from storage.kafka import FETCH_BYTES, client_options
 
 WRITE = "write-"
 

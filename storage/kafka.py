@@ -17,6 +17,9 @@ from storage.records import take_any_header
 
 # Records on order-status may be as large as the broker takes (1 MiB by default, with its batch's header).
 MAX_FETCH_BYTES = 4 * 1024 * 1024
+FETCH_BYTES = 1024 * 1024
+"""Of one answer, where the process is to stay small: what is fetched ahead, several times over on its way, is a good
+part of its memory. A larger batch comes alone, whole (KIP-74)."""
 FLUSH_SECONDS = 2.0
 START_SECONDS = 10.0
 

@@ -23,7 +23,7 @@ from schemas.settings import Settings
 from schemas.topics import Names, names
 from storage.database import connect
 from storage.errors import ServerUnreachable
-from storage.kafka import client_options
+from storage.kafka import FETCH_BYTES, client_options
 from storage.migrations import check_migrated
 from storage.topics import cluster_id, find_topics
 
@@ -38,8 +38,6 @@ GRACE_SECONDS = 3.0
 COMMIT_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
 FETCH_WAIT_MS = 15
-FETCH_BYTES = 1024 * 1024
-"Of one answer; a larger batch comes alone, whole (KIP-74)."
 
 
 async def run_allocator(settings: Settings, stop: asyncio.Event, monitor: "Monitor | None" = None) -> None:
@@ -117,7 +115,6 @@ class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             # aiokafka keeps one fetch per broker in flight: idle partitions must not hold up busy ones, nor those whose
             # records have gathered.
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            # What is fetched ahead, several times over on its way, is a good part of the memory of a process.
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,
         )

@@ -45,7 +45,7 @@ from schemas.topics import Names, names
 from storage.database import AWAY, BY_INDEX, create_pool
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
-from storage.kafka import MAX_FETCH_BYTES, client_options, connecting
+from storage.kafka import FETCH_BYTES, MAX_FETCH_BYTES, client_options, connecting
 from storage.migrations import check_migrated
 
 if TYPE_CHECKING:
@@ -256,7 +256,8 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         enable_auto_commit=False,
         auto_offset_reset="none",  # the place comes from the database only
         fetch_max_wait_ms=20,  # idle partitions would hold up busy ones
-        max_partition_fetch_bytes=MAX_FETCH_BYTES,
+        fetch_max_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=FETCH_BYTES,
         max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         rebalance_timeout_ms=settings.session_timeout_ms,
         session_timeout_ms=settings.session_timeout_ms,

@@ -25,12 +25,10 @@ from tests.integration.allocator_world import (
     transactions,
     wallet,
 )
+from tests.servers.topics import MEGABYTE, largest_value
 from tests.traffic import right_partition
 from tests.traffic.messages import Message, keyed
 
-MEGABYTE = 1_000_000
-BROKERS_LIMIT = 1_048_588
-"max.message.bytes where nobody has set it: the size of a batch."
 CODECS = ["gzip", "snappy", "lz4", "zstd"]
 USDT = right_partition(b"USDT")
 
@@ -50,7 +48,7 @@ async def test_a_dead_letter_that_is_too_large_to_keep_is_known_by_its_length_an
     settings: Settings, database: asyncpg.Connection
 ) -> None:
     good = keyed(pending("ord-1"))
-    largest = largest_that_the_broker_takes(good)
+    largest = largest_value(b"USDT")
     kept = [
         good._replace(value=b"k" * MAX_KEPT_BYTES),
         good._replace(value=b"k" * MAX_KEPT_BYTES, key=b"k" * MAX_KEPT_BYTES),
@@ -149,10 +147,3 @@ async def transact(settings: Settings, producer: AIOKafkaProducer, *documents: D
     for message in messages(*documents):
         await producer.send_and_wait(names(settings).orders, message.value, message.key, partition=message.partition)
     await (producer.commit_transaction() if commit else producer.abort_transaction())
-
-
-def largest_that_the_broker_takes(message: Message) -> int:
-    """The length of the value with which a batch of this record is as large as it may be."""
-    batch = AIOKafkaProducer(max_batch_size=1 << 21).create_batch()
-    batch.append(timestamp=None, key=message.key, value=b"g" * MEGABYTE)
-    return MEGABYTE + BROKERS_LIMIT - int(batch.size())

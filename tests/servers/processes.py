@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -72,6 +73,13 @@ class Process:
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._child.alive
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that it had at a time, as Linux tells it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        [kib] = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(kib) * 1024 / 1e6
 
     @property
     def log(self) -> str:
