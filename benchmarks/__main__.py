@@ -41,7 +41,8 @@ async def run(plan: Plan, entries: Sequence[Entry], json: Path, plots: Path, pag
     console = Console()
     print_table(results, console if console.is_terminal else Console(width=WIDTH))
     print(f"Written: {', '.join(map(str, written))}")
-    wrong = any(row.wrongs for row in results.contenders if row.name == "walletq")
+    own = [row for row in results.contenders if row.name == "walletq"]
+    wrong = any(row.wrongs for row in (*own, *results.latency_floors))
     wrong = wrong or any(isinstance(one, Failed) or one.drain.wrong for one in results.scales)
     return 1 if wrong or any(isinstance(one, Failed) for one in results.floors) else 0
 

@@ -11,6 +11,7 @@ from benchmarks.contenders import Contender
 from benchmarks.contenders.walletq import Walletq
 from benchmarks.drain import drain
 from benchmarks.floors import PARTS, floor
+from benchmarks.foreknown import Foreknown
 from benchmarks.latency import latency, mail_latency
 from benchmarks.load import PRELUDE
 from benchmarks.log import Log, make_log
@@ -63,7 +64,7 @@ async def measure(bench: Bench, plan: Plan, running: Running, results: Results) 
     if "drain" in plan.measurements:
         await _drains(bench, plan, running, results)
     if "latency" in plan.measurements:
-        await _latencies(bench, plan, running)
+        await _latencies(bench, plan, running, results)
     if "restart" in plan.measurements:
         await _restarts(bench, plan, running)
     if "scale" in plan.measurements and any(isinstance(contender, Walletq) for _, contender in running):
@@ -108,7 +109,7 @@ async def _in_turn(drains: Sequence[tuple[str, Callable[[], Awaitable[Drain]]]])
     return [middle(ones) for ones in made]
 
 
-async def _latencies(bench: Bench, plan: Plan, running: Running) -> None:
+async def _latencies(bench: Bench, plan: Plan, running: Running, results: Results) -> None:
     if plan.rates:
         rate = max(plan.rates)
         log = await _log(plan, PRELUDE + round(rate * WARM_UP_SECONDS))
@@ -120,6 +121,10 @@ async def _latencies(bench: Bench, plan: Plan, running: Running) -> None:
                 row.latency.append(await _tried(f"{rate:g}/s: {row.name}", latency(bench, contender, log, rate), rate))
             if isinstance(contender, Walletq) and _keeps_up(row.mail):
                 row.mail.append(await _tried(f"{rate:g}/s: {row.name} to mail", mail_latency(bench, log, rate), rate))
+        lowest = [Foreknown(log, commits=commits) for commits in (True, False)]
+        results.latency_floors = results.latency_floors or [Row(one.name) for one in lowest]
+        for row, one in zip(results.latency_floors, lowest, strict=True):
+            row.latency.append(await _tried(f"{rate:g}/s: {one.name}", latency(bench, one, log, rate), rate))
 
 
 def _keeps_up(measured: Sequence[Latency | Failed]) -> bool:

@@ -191,6 +191,7 @@ class Results:
     options: Mapping[str, Any]
     contenders: list[Row] = field(default_factory=list)
     floors: list[Floor | Failed] = field(default_factory=list)
+    latency_floors: list[Row] = field(default_factory=list)
     scales: list[Scale | Failed] = field(default_factory=list)
 
     def write(self, path: Path) -> None:

@@ -14,7 +14,7 @@ WRONG, FAILED = "[bold red]WRONG[/]", "[bold red]FAILED[/]"
 
 def print_table(results: Results, console: Console) -> None:
     """Print it, with what went wrong below it."""
-    measured = [one for row in results.contenders for one in (*row.latency, *row.mail)]
+    measured = [one for row in (*results.contenders, *results.latency_floors) for one in (*row.latency, *row.mail)]
     rates = sorted({one.rate for one in measured if one.rate is not None})
     table = Table(title=_title(results), caption=_caption(rates), caption_justify="left")
     table.add_column("", no_wrap=True)
@@ -35,6 +35,8 @@ def print_table(results: Results, console: Console) -> None:
     for floor in results.floors:
         if isinstance(floor, Floor):
             table.add_row(*_floor_cells(floor, own))
+    for row in results.latency_floors:
+        table.add_row(row.name, *[NONE] * 6, *(_latency_cell(row.latency, rate) for rate in rates))
     table.add_section()
     for scale in results.scales:
         if isinstance(scale, Scale):
@@ -136,7 +138,7 @@ def _caption(rates: Sequence[float]) -> str:
 
 
 def _remarks(results: Results) -> Iterable[str]:
-    for row in results.contenders:
+    for row in (*results.contenders, *results.latency_floors):
         if row.why_not is not None:
             yield f"{row.name} cannot run here: {row.why_not}"
         for measurement, wrong in row.wrongs:

@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import contenders
 from benchmarks.check import check
 from benchmarks.delays import Arrival, Delay, falls_behind_by, first_arrivals, percentile
+from benchmarks.foreknown import answers_of
 from benchmarks.latency import delays_of
 from benchmarks.load import PRELUDE, Load
 from benchmarks.log import Assigned, Log, OrderKey, make_log
@@ -39,6 +40,16 @@ SECOND = 1_000_000_000
 @pytest.fixture(scope="module")
 def log() -> Log:
     return make_log(3, EVENTS)
+
+
+def test_answers_are_known_by_the_places_of_the_records_that_lead_to_them(log: Log) -> None:
+    answers = answers_of(log)
+    led_to = [answers.pop(f"{record.partition}/{record.offset}", None) for record in as_records(log.messages)]
+    assert not answers
+    assert {index for index, answer in enumerate(led_to) if answer} == {made.cause for made in log.assigned.values()}
+    told = [answer for answer in led_to if answer]
+    assert check([value.encode() for _, value in told], log.assigned) == (None, 0, 0)
+    assert {key.encode() for key, _ in told} == log.keys
 
 
 def notifications(log: Log) -> list[dict[str, object]]:
@@ -295,6 +306,7 @@ def results() -> Results:
             Row("absent", why_not="no Java here"),
         ],
         floors=[Floor("consume only", 100, 1.0, 60_000, 5.0, {"kafka": 1.0}, 90.0)],
+        latency_floors=[Row("fetch, publish", latency=[latency(500), Failed("stood still", 2_000)])],
         scales=[Scale("1,000,000 waiting orders", "1,000 waiting orders", 0.95, drain(28_500, "order z was lost"))],
     )
 
@@ -312,6 +324,8 @@ def test_table_shows_ratios_and_what_is_wrong_late_or_absent() -> None:
     assert "FAILED" in rows["liar"]
     assert "not run" in rows["absent"]
     assert "0.50 ×" in rows["consume only"]
+    assert "2.0 / 8.0 / 31" in rows["fetch, publish"]
+    assert "fetch, publish, 2000/s: stood still" in text
     assert "0.95 × 1,000" in rows["walletq, 1,000,000 waiting orders"]
     assert "WRONG 28,500" in rows["walletq, 1,000,000 waiting orders"]
     assert "1,000,000 waiting orders: order z was lost" in text
