@@ -61,8 +61,8 @@ class Foreknown:
     @asynccontextmanager
     async def running(self, run: Run) -> AsyncIterator[Sequence[int]]:
         """The process."""
-        where = (run.bootstrap_servers, run.orders, run.notifications, run.database_url)
-        program = [sys.executable, "-m", __name__, *where, _answers(run), self.name]
+        where = (run.bootstrap_servers, run.orders, run.notifications, run.database_url, str(_answers(run)))
+        program = [sys.executable, "-m", __name__, *where, self.name]
         child = Child("foreknown", program, log=run.folder / "foreknown.log")
         try:
             yield [child.pid]
