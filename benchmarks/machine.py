@@ -30,7 +30,7 @@ async def describe(bench: Bench) -> Mapping[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mb": round(psutil.virtual_memory().total / 1e6),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load_before": [round(one, 2) for one in os.getloadavg()],
         "python": platform.python_version(),
         "kafka": KAFKA.rpartition(":")[2],

@@ -50,10 +50,8 @@ class Known:
 async def change_status(settings: Settings, change: Change, *, as_json: bool) -> int:
     """Publish the change, and wait for its effect where that is asked for. Returns the exit code."""
     catalogue = read_catalogue(settings.catalogue)
-    if change.currency is not None:
-        known_currency(catalogue, change.currency)
     currency = change.currency
-    if currency is None or not change.force:
+    if currency not in catalogue.currencies or not change.force:
         order = await _find(settings, change, catalogue)
         currency = order.currency
         if (refused := refusal(order, change.status, change.reason)) and not change.force:
@@ -104,10 +102,17 @@ def several(order_id: str, orders: Sequence[tuple[str, str]]) -> WalletqError:
 
 async def _find(settings: Settings, change: Change, catalogue: Catalogue) -> Known:
     async with operator_session(settings, "order") as connection:
-        currencies = [change.currency] if change.currency else list(catalogue.currencies)
+        currencies = [change.currency] if change.currency else await currencies_of_orders(connection)
         rows = await connection.fetch(SQL["orders_by_id"], currencies, change.order_id)
     orders = [Known(row["currency"], row["status"], row["queue_place"] is not None) for row in rows]
+    if not orders and change.currency is not None:
+        known_currency(catalogue, change.currency)  # only an order that is known may have another one
     return only_one(orders, change.order_id)
+
+
+async def currencies_of_orders(connection: asyncpg.Connection) -> list[str]:
+    """The currencies that have orders, also those that have left the catalogue."""
+    return [row["currency"] for row in await connection.fetch(SQL["currencies"])]
 
 
 def _event(change: Change, currency: str) -> OrderStatusChanged:

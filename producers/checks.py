@@ -32,11 +32,14 @@ def checked(event: Event, catalogue: Catalogue) -> Event:
     Raises:
         EventRefused: its currency, network, amount or address does not fit the catalogue.
     """
-    currency = known_currency(catalogue, event.currency)
     if isinstance(event, OrderStatusChanged):
+        if event.status != "pending" and event.currency not in catalogue.currencies:
+            return event  # the allocator takes it, where it knows the order from before
+        currency = known_currency(catalogue, event.currency)
         if event.status not in FINAL:  # a release is never refused for form
             _check_order(event, currency)
         return event
+    currency = known_currency(catalogue, event.currency)
     network = known_network(event.currency, currency, event.network)
     return replace(event, address=normalised(currency, network, event.address))
 

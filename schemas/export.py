@@ -102,7 +102,9 @@ def asyncapi() -> dict[str, Any]:
                 dead_orders, "Records of order-status that were refused.", ["dead_letter"]
             ),
             "walletNotificationsDeadLetters": _channel(
-                dead_notifications, "Notifications whose mail could not be sent.", ["dead_letter"]
+                dead_notifications,
+                "Records of wallet-notifications that were refused, and notifications whose mail failed.",
+                ["dead_letter"],
             ),
         },
         "operations": {

@@ -2,7 +2,8 @@
 -- database, before `walletq migrate`; again does no harm. A login has no password, and so cannot be used, until
 -- you give it one (`\password walletq_owner_login` in psql, which keeps it out of the server's log).
 --
--- walletq_owner_login       walletq migrate: owns the tables, and needs no right beyond this database
+-- walletq_owner_login       walletq migrate, walletq replay --rebuild: owns the tables, and needs no right beyond this
+--                           database
 -- walletq_allocator_login   walletq allocate
 -- walletq_mailer_login      walletq mail
 -- walletq_clock_login       walletq clock

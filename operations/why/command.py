@@ -8,14 +8,13 @@ from typing import Any
 import asyncpg
 
 from operations.database import operator_session
-from operations.orders import several
+from operations.orders import currencies_of_orders, several
 from operations.pace import expected_wait_seconds
 from operations.terminal import print_json, print_lines, printable
 from operations.why.events import Heard, read_events
 from operations.why.facts import SQL, Facts, Refusal, read_facts, read_refusals
 from operations.why.standing import standing
 from operations.why.story import Happening, refused, story
-from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names
 
@@ -23,8 +22,8 @@ from schemas.topics import names
 async def why(settings: Settings, order_id: str, currency: str | None, *, as_json: bool) -> int:
     """Print an order's story. Returns the exit code: 1 where the order is not known, or several have the id."""
     topic = names(settings).orders
-    currencies = list(read_catalogue(settings.catalogue).currencies)
     async with operator_session(settings, "why") as connection:
+        currencies = await currencies_of_orders(connection)
         known = currency or await _currency_of(connection, order_id, currencies)
         facts = await read_facts(connection, topic, known, order_id) if known else None
         if facts is None or facts.order is None:

@@ -4,6 +4,16 @@ FROM orders
 WHERE currency = ANY ($1::text[]) AND order_id = $2
 ORDER BY currency;
 
+-- currencies: those that have orders, whatever the catalogue says
+WITH RECURSIVE currencies (currency) AS (
+    (SELECT currency FROM orders ORDER BY currency LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.currency FROM orders o WHERE o.currency > c.currency ORDER BY o.currency LIMIT 1)
+    FROM currencies c
+    WHERE c.currency IS NOT NULL
+)
+SELECT currency FROM currencies WHERE currency IS NOT NULL;
+
 -- place: how far the partition $2 of the topic $1 is applied; no row before its first batch
 SELECT next_offset FROM partitions WHERE topic = $1 AND partition = $2;
 

@@ -113,6 +113,11 @@ async def test_each_process_needs_only_its_own_rights(
         assert await lag_is_read(of("keda"))
         await until(lambda: sees_notifications(endpoint, of("clock")), what="the clock to see where topics end")
     await can_no_more(of, logins)
+    async with connected(logins["owner"]) as owner:
+        await owner.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    await does("migrate", settings=of("setup", "owner"))
+    await does("replay", "--rebuild", settings=operator, code=1)
+    await does("replay", "--rebuild", settings=of("operator", "owner"))
 
 
 async def can_no_more(of: Of, logins: dict[str, SecretStr]) -> None:

@@ -240,6 +240,25 @@ async def test_order_that_is_unknown_or_ambiguous_is_refused(
     assert (await walletq.run("order", "set-status", "ord-1", "completed", "-c", "BTC")).code == 0
 
 
+async def test_order_whose_currency_has_left_the_catalogue_can_still_be_ended(
+    walletq: CommandLine, database: asyncpg.Connection
+) -> None:
+    for number, order_id in enumerate(["named", "found", "forced", "published"], start=1):
+        await database.execute(WAITING, "GONE", order_id, number)
+    final = {"type": "order_status_changed", "order_id": "published", "currency": "GONE", "status": "cancelled"}
+    async with walletq.started("allocate"):
+        for command in [["named", "-c", "GONE"], ["found"], ["forced", "-c", "GONE", "--force"]]:
+            ended = await walletq.run("order", "set-status", command[0], "failed", *command[1:], "--wait", "--json")
+            assert (ended.code, ended.json["outcome"]) == (0, "applied"), command
+        assert (await walletq.run("publish", "-", given=json.dumps(final))).code == 0
+        await until(lambda: database.fetchval("SELECT NOT EXISTS (SELECT FROM orders WHERE ended_at IS NULL)"))
+    assert (await walletq.run("why", "found", "--json")).json["status"] == "failed"
+    for force in ([], ["--force"]):
+        unknown = await walletq.run("order", "set-status", "never-there", "failed", "-c", "GONE", *force)
+        assert unknown.code == 2
+        assert "GONE is not in the catalogue" in unknown.err
+
+
 async def test_wait_ends_when_the_allocator_has_applied_it(walletq: CommandLine) -> None:
     added = await walletq.run("wallets", "add", "-c", "USDT", "-n", "TRC-20", TRON)
     assert added.code == 0

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from subprocess import PIPE
@@ -13,11 +14,12 @@ import asyncpg
 import pytest
 
 from embedded.jars import kafka_jars
+from operations.up import environment
 from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names
 from tests.integration.allocator_world import allocating, assert_as_the_rules_say, processed
-from tests.pages import DOCS
+from tests.pages import DOCS, ROOT, Page
 from tests.publishing_page import EVENTS, Event, changed, refused
 from tests.servers.topics import consumed
 from tests.traffic import crc32_partition, right_partition
@@ -81,6 +83,25 @@ async def test_what_the_program_publishes_is_applied_or_refused_as_the_page_says
     assert {(row["partition"], row["offset"]): row["reason"] for row in rows} == {
         place: reason for place, (reason, _) in expected
     }
+
+
+async def test_the_readme_publishes_from_python_as_it_says(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (block,) = Page(ROOT / "README.md").blocks("python")
+    main = f"async def main(event):\n{textwrap.indent(block, '    ')}"
+    program = f"import asyncio, json, sys\n{main}\nfor line in sys.stdin:\n    asyncio.run(main(json.loads(line)))"
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    lines = "".join(json.dumps(event) + "\n" for event in EVENTS)
+    await ran([sys.executable, "-c", program], lines, tmp_path)
+    said = [json.loads(record.value) for record in await consumed(settings, names(settings).orders)]
+    assert sorted(map(_what, said)) == sorted(map(_what, EVENTS))
+
+
+def _what(event: Event) -> tuple[str, str]:
+    """What an event is about, and what happens to it."""
+    return event.get("order_id") or event["address"], event.get("status") or event["type"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def test_order_that_does_not_fit_the_catalogue_is_refused(
     assert raised.value.reason == reason
 
 
+@pytest.mark.parametrize("status", ["paid", "processing", "completed", "cancelled", "failed"])
+def test_order_of_a_currency_that_has_left_the_catalogue_may_go_on(catalogue: Catalogue, status: str) -> None:
+    going_on = event(PENDING, currency="DOGE", status=status)
+    assert checked(going_on, catalogue) == going_on
+
+
 @pytest.mark.parametrize("amount", ["10", "5000", "10.000000", "0010"])
 def test_limits_are_inclusive(catalogue: Catalogue, amount: str) -> None:
     checked(event(PENDING, amount=amount), catalogue)
