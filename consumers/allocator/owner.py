@@ -174,7 +174,7 @@ class Owner:
                 publishing.check()
                 if entries := ahead.take():
                     await self._process(self._batch(entries), publishing)
-                    ahead.give_back(len(entries))
+                    ahead.give_back()
                 elif self._noted_offset == self.next_offset:
                     self.error = None
                     await self._woken.wait()

@@ -57,7 +57,11 @@ class Session(Protocol):
     """
 
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
-        """The partition's place, once no transaction is moving it any more; made where there is none."""
+        """The partition's place, once no transaction is moving it any more; made where there is none.
+
+        Not where the topic's other partitions had another count or cluster: then it is 0 of that topic, which is not
+        the one that is consumed now.
+        """
         ...
 
     async def note_published(self, topic: str, partition: int, published_offset: int) -> None:

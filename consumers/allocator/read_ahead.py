@@ -7,7 +7,7 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
-from consumers.allocator.in_hand import InHand
+from consumers.allocator.in_hand import NOTHING, InHand, Load
 from consumers.allocator.ports import Source
 from consumers.allocator.reading import Reader, Record
 from consumers.allocator.state import Entry
@@ -45,9 +45,10 @@ class ReadAhead:
         self._in_hand = in_hand
         self._batch_records = batch_records
         self._on_change = on_change
-        self.holding = 0
-        "How many of the records in hand are its own."
+        self._holding = self._taken = NOTHING
         self._entries: list[Entry] = []
+        self._sizes: list[int] = []
+        "Of the entries, in bytes."
 
     async def __aenter__(self) -> Self:
         self._reading = asyncio.create_task(self._read_on())
@@ -59,7 +60,13 @@ class ReadAhead:
     ) -> None:
         self._reading.cancel()
         await asyncio.wait({self._reading})
-        self.give_back(self.holding)
+        self._taken = self._holding
+        self.give_back()
+
+    @property
+    def holding(self) -> int:
+        """How many of the records in hand are its own."""
+        return self._holding.records
 
     def take(self) -> list[Entry]:
         """The next batch: what has come, up to the records and the bytes of one; one record at least, however large.
@@ -70,16 +77,19 @@ class ReadAhead:
         """
         if self._reading.done():
             self._reading.result()
-        taken = self._entries[: self._batch_records]
-        sizes = list(accumulate([len(entry.value or b"") for entry in taken]))
-        del taken[max(1, bisect_right(sizes, MAX_BATCH_BYTES)) :]
-        del self._entries[: len(taken)]
+        sizes = list(accumulate(self._sizes[: self._batch_records]))
+        count = max(1, bisect_right(sizes, MAX_BATCH_BYTES))
+        taken = self._entries[:count]
+        del self._entries[:count], self._sizes[:count]
+        if taken:
+            self._taken = self._taken.plus(Load(count, sizes[count - 1]))
         return taken
 
-    def give_back(self, records: int) -> None:
-        """So many of what was taken are applied."""
-        self.holding -= records
-        self._in_hand.give_back(records)
+    def give_back(self) -> None:
+        """What was taken is applied."""
+        given, self._taken = self._taken, NOTHING
+        self._holding = self._holding.minus(given)
+        self._in_hand.give_back(given)
 
     async def _read_on(self) -> None:
         while True:
@@ -88,22 +98,25 @@ class ReadAhead:
             if records := list(await self._source.fetch(1, FETCH_SECONDS)):
                 if (more := self._room() - 1) > 0:
                     records += await self._source.fetch(more, 0)
-                self.holding += len(records)
-                self._in_hand.take(len(records))
-                await self._read(records)
+                sizes = [len(record.key or b"") + len(record.value or b"") for record in records]
+                fetched = Load(len(records), sum(sizes))
+                self._holding = self._holding.plus(fetched)
+                self._in_hand.take(fetched)
+                await self._read(records, sizes)
                 if FEW <= len(records) <= min(MANY, more):
                     await self._source.rest(GATHER_SECONDS)
 
     def _room(self) -> int:
         return min(self._in_hand.room(self.holding), AHEAD * self._batch_records - self.holding)
 
-    async def _read(self, records: Sequence[Record]) -> None:
+    async def _read(self, records: Sequence[Record], sizes: Sequence[int]) -> None:
         """Records can be made to be slow to read, and other partitions are in the middle of transactions meanwhile:
         they take turns."""
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + TURN_SECONDS
-        for record in records:
+        for record, size in zip(records, sizes, strict=True):
             self._entries.append(self._reader.read(record))
+            self._sizes.append(size)
             if loop.time() > turn_ends:
                 self._on_change()
                 await asyncio.sleep(0)

@@ -72,6 +72,8 @@ class DatabaseSession:
     async def take_place(self, topic: str, partition: int, partition_count: int, cluster_id: str) -> Place:
         await self._connection.execute(SQL["open_place"], topic, partition, partition_count, cluster_id)
         row = await self._connection.fetchrow(SQL["take_place"], topic, partition)
+        if row is None:
+            row = await self._connection.fetchrow(SQL["other_place"], topic, partition_count, cluster_id)
         # A statement of its own: where that one has waited for a transaction, it sees the row as it is now, but every
         # other table as it was before the wait.
         catalogue = await self._connection.fetchval(SQL["last_catalogue"], topic, partition)

@@ -1,10 +1,16 @@
--- open_place: make the partition's row at the first sight of the partition
-INSERT INTO partitions (topic, partition, partition_count, cluster_id) VALUES ($1, $2, $3, $4)
+-- open_place: make the partition's row at the first sight of the partition, unless the topic was another one for the others
+INSERT INTO partitions (topic, partition, partition_count, cluster_id)
+SELECT $1, $2, $3, $4
+WHERE NOT EXISTS (SELECT FROM partitions WHERE topic = $1 AND (partition_count, cluster_id) <> ($3, $4))
 ON CONFLICT (topic, partition) DO NOTHING;
 
 -- take_place: the partition's row, once no transaction is changing it any more
 SELECT partition_count, cluster_id, next_offset, published_offset
 FROM partitions WHERE topic = $1 AND partition = $2 FOR UPDATE;
+
+-- other_place: what the topic was for its other partitions, where it was another one than now
+SELECT partition_count, cluster_id, 0::bigint, 0::bigint
+FROM partitions WHERE topic = $1 AND (partition_count, cluster_id) <> ($2, $3) LIMIT 1;
 
 -- last_catalogue: which catalogue decided last
 SELECT sha256 FROM catalogues WHERE topic = $1 AND partition = $2 ORDER BY from_offset DESC LIMIT 1;

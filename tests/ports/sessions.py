@@ -91,6 +91,15 @@ async def the_place_begins_at_0_and_remembers_its_log(backend: Backend) -> None:
     assert await session.take_place(*PLACE, COUNT + 1, "another") == Place(COUNT, CLUSTER, 0, 0, None)
 
 
+async def a_partition_that_the_topic_did_not_have_gets_no_place(backend: Backend) -> None:
+    session = await backend.session()
+    await take(session)
+    for count, cluster in ((COUNT + 12, CLUSTER), (COUNT, "another")):
+        for _ in range(2):
+            found = await session.take_place(TOPIC, COUNT + 2, count, cluster)
+            assert found == Place(COUNT, CLUSTER, 0, 0, None), (count, cluster)
+
+
 async def only_exactly_from_its_start_the_place_moves(backend: Backend) -> None:
     session = (await two(backend))[0]
     assert await move(session, 0, 5)
@@ -350,6 +359,7 @@ async def still_wait(*tasks: "asyncio.Task[Any]") -> bool:
 
 SESSION_PROMISES: tuple[Promise, ...] = (
     the_place_begins_at_0_and_remembers_its_log,
+    a_partition_that_the_topic_did_not_have_gets_no_place,
     only_exactly_from_its_start_the_place_moves,
     who_moves_the_place_waits_for_who_is_moving_it,
     the_place_is_told_only_when_nobody_is_moving_it,

@@ -135,6 +135,9 @@ class SimulatedSession:
         async def take(transaction: Transaction) -> Place:
             await self._database.lock(at, transaction)
             if at not in self._database.places:
+                for (name, _), other in self._database.places.items():
+                    if name == topic and (other.partition_count, other.cluster_id) != (partition_count, cluster_id):
+                        return Place(other.partition_count, other.cluster_id, 0, 0)
                 transaction.insert("places", at, PlaceRow(partition_count, cluster_id))
             row = transaction.get("places", at)
             recorded = [(key[2], found.sha256) for key, found in self._database.catalogues.items() if key[:2] == at]

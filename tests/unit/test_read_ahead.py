@@ -19,9 +19,10 @@ from tests.simulation.loop import simulate
 class Consumer:
     """A log that gives these numbers of records, one number at each look, and notes the looks and the rests."""
 
-    def __init__(self, *counts: int, value: bytes = b"") -> None:
+    def __init__(self, *counts: int, value: bytes = b"", of_one_answer: int = 1_000_000) -> None:
         self._counts = list(counts)
         self._value = value
+        self._of_one_answer = of_one_answer
         self._here = 0
         self.looks: list[float] = []
         self.rests: list[float] = []
@@ -39,7 +40,7 @@ class Consumer:
                 await asyncio.sleep(seconds)
                 return []
             self._here = self._counts.pop(0)
-        given = min(most, self._here)
+        given = min(most, self._here, self._of_one_answer)
         self._here -= given
         return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=self._value, headers=()) for _ in range(given)]
 
@@ -76,7 +77,8 @@ def test_who_has_no_room_for_more_waits_for_room_alone() -> None:
         reader = Reader(read_catalogue(), 0, PARTITIONS)
         async with ReadAhead(consumer, reader, InHand(), batch_records=20, on_change=lambda: None) as ahead:
             await asyncio.sleep(0.001)
-            ahead.give_back(len(ahead.take()))
+            ahead.take()
+            ahead.give_back()
             await asyncio.sleep(0.5)
 
     simulate(read())
@@ -94,5 +96,28 @@ def test_a_batch_has_so_many_records_and_bytes_at_most_and_one_record_at_least(s
         async with ReadAhead(consumer, reader, InHand(), batch_records=3, on_change=lambda: None) as ahead:
             await asyncio.sleep(0.5)
             assert [len(ahead.take()) for _ in range(len(batches) + 1)] == [*batches, 0]
+
+    simulate(read())
+
+
+def test_large_records_are_not_read_ahead_beyond_the_bytes_in_hand_and_every_owner_gets_some() -> None:
+    size, most = 500_000, 4_000_000
+    first, second = (Consumer(*[2] * 20, value=bytes(size)) for _ in range(2))
+
+    async def read() -> None:
+        reader, in_hand = Reader(read_catalogue(), 0, PARTITIONS), InHand(most_bytes=most)
+        async with ReadAhead(first, reader, in_hand, batch_records=1_000, on_change=lambda: None) as held_up:
+            await asyncio.sleep(0.5)
+            assert held_up.holding == most // size
+            async with ReadAhead(second, reader, in_hand, batch_records=1_000, on_change=lambda: None) as free:
+                for _ in range(5):
+                    await asyncio.sleep(0.5)
+                    assert free.holding == len(free.take()) == 2
+                    free.give_back()
+                assert len(held_up.take()) == most // size
+                held_up.give_back()
+                await asyncio.sleep(0.5)
+                assert held_up.holding == most // size
+        assert in_hand.room(holding=1) == InHand().room(holding=1)
 
     simulate(read())
