@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
-from pydantic import ValidationError
 
 from operations.database import connect_operator, operator_session
+from operations.process import fields_named
 from operations.terminal import print_json
 from producers.checks import known_currency
 from producers.operator import set_status
 from producers.publisher import Place, Publisher
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.events import FINAL, PAYMENT_TIMEOUT, OrderStatusChanged, Status
-from schemas.settings import Settings, SettingsError
+from schemas.settings import Settings
 from schemas.topics import names
 from storage.errors import WalletqError
 from storage.sql import read_queries
@@ -116,7 +116,7 @@ async def currencies_of_orders(connection: asyncpg.Connection) -> list[str]:
 
 
 def _event(change: Change, currency: str) -> OrderStatusChanged:
-    try:
+    with fields_named():
         return set_status(
             change.order_id,
             change.status,
@@ -125,9 +125,6 @@ def _event(change: Change, currency: str) -> OrderStatusChanged:
             actor=change.actor,
             now=datetime.now(UTC),
         )
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"{problem['loc'][0]}: {problem['msg']}") from None
 
 
 async def _wait(settings: Settings, place: Place, seconds: float) -> str:

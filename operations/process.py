@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
+from pydantic import ValidationError
 
 from operations.logs import configure_logs
 from schemas.settings import Settings, SettingsError, read_settings
@@ -149,6 +150,20 @@ def servers_named(settings: Settings) -> Iterator[None]:
         raise ServerUnreachable("A server", "its address", settings_to_check, "it has stopped to answer") from error
     except asyncpg.PostgresError as error:
         raise WalletqError(f"PostgreSQL refuses a statement: {error}") from error
+
+
+@contextmanager
+def fields_named() -> Iterator[None]:
+    """An event that the contract does not allow is bad usage: the arguments of the command made it.
+
+    Raises:
+        SettingsError: names the first field that is wrong, and never what it holds.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise SettingsError(f"{problem['loc'][0]}: {problem['msg']}") from None
 
 
 def explain(error: Exception) -> NoReturn:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from operations.database import operator_session
+from operations.process import fields_named
 from operations.terminal import Grid, print_grids, print_json
 from producers.operator import add_wallets, retire_wallets
 from producers.publisher import Publisher
@@ -53,10 +54,11 @@ async def change_pool(
     catalogue = read_catalogue(settings.catalogue)
     now = datetime.now(UTC)
     events: list[Event]
-    if change == "add":
-        events = [*add_wallets(catalogue, currency, network, addresses, actor=actor, now=now)]
-    else:
-        events = [*retire_wallets(catalogue, currency, network, addresses, reason=reason, actor=actor, now=now)]
+    with fields_named():
+        if change == "add":
+            events = [*add_wallets(catalogue, currency, network, addresses, actor=actor, now=now)]
+        else:
+            events = [*retire_wallets(catalogue, currency, network, addresses, reason=reason, actor=actor, now=now)]
     async with Publisher(settings) as publisher:
         places = await publisher.publish_many(events)
     if as_json:

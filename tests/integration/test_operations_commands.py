@@ -106,6 +106,8 @@ async def test_missing_setting_says_what_to_do(alone: CommandLine) -> None:
         ["wallets", "add", "-c", "USDT", TRON],
         ["wallets", "add", "-c", "DOGE", TRON],
         ["wallets", "add", "-c", "USDT", "-n", "TRC-20"],
+        ["wallets", "add", "-c", "USDT", "-n", "TRC-20", TRON, "--actor", "a\tb"],
+        ["wallets", "retire", "-c", "USDT", "-n", "TRC-20", TRON, "--reason", "x" * 201],
         ["wallets", "list", "-s", "lost"],
         ["deliveries", "list", "--state", "lost"],
         ["deliveries", "list", "--older-than", "soon"],
