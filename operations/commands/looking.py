@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from operations.commands.options import Json, OrderCurrency
+from operations.commands.options import Json, OrderCurrency, read_interval, read_seconds
 
 app = typer.Typer()
 
@@ -13,7 +13,8 @@ app = typer.Typer()
 def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep it on the screen until Ctrl-C.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", metavar="S", help="With --watch: seconds between two looks.", min=0.1)
+        float,
+        typer.Option("--interval", metavar="S", parser=read_interval, help="With --watch: seconds between two looks."),
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,9 @@ def verify(
     drained: Annotated[bool, typer.Option("--drained", help="Require that there is no lag, too.")] = False,
     wait: Annotated[
         float | None,
-        typer.Option("--wait", metavar="S", help="Require it, but wait for it up to so many seconds.", min=0),
+        typer.Option(
+            "--wait", metavar="S", parser=read_seconds, help="Require it, but wait for it up to so many seconds."
+        ),
     ] = None,
     without_replay: Annotated[
         bool, typer.Option("--without-replay", help="Leave out I5, which takes the longest on a long log.")

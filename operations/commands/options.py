@@ -32,6 +32,7 @@ AddressFile = Annotated[
 MOST_OF_AN_ACTOR = 200
 MOST_OF_A_NOTE = 200
 LONGEST_SECONDS = 36_525 * 86_400
+SHORTEST_INTERVAL = 0.1
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -86,6 +87,22 @@ def read_duration(text: str) -> float:
     if seconds > LONGEST_SECONDS:
         raise typer.BadParameter("expected a duration such as 90s, 15m, 2h or 7d, of 100 years at most")
     return float(seconds)
+
+
+def read_seconds(text: str) -> float:
+    """Seconds such as 30 or 0.5."""
+    with suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= LONGEST_SECONDS:  # nan is in no range
+            return seconds
+    raise typer.BadParameter("expected seconds such as 30 or 0.5, of 100 years at most")
+
+
+def read_interval(text: str) -> float:
+    """Seconds between two looks."""
+    seconds = read_seconds(text)
+    if seconds < SHORTEST_INTERVAL:
+        raise typer.BadParameter(f"expected {SHORTEST_INTERVAL} seconds at least")
+    return seconds
 
 
 def read_past_time(text: str) -> datetime:

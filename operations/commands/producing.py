@@ -15,6 +15,7 @@ from operations.commands.options import (
     Target,
     WalletStatus,
     operator,
+    read_seconds,
 )
 
 app = typer.Typer()
@@ -59,7 +60,9 @@ def order_set_status(
         bool, typer.Option("--force", help="Publish even what the order's status as we know it does not allow.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the allocator has applied it.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="With --wait: at most so long.", min=0)] = 30,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", parser=read_seconds, help="With --wait: at most so long.")
+    ] = 30,
     as_json: Json = False,
 ) -> None:
     """Set an order's status.

@@ -48,6 +48,12 @@ NEEDS_SERVERS = [
     ["allocate"],
     ["mail"],
 ]
+NOWHERE = {
+    "WALLETQ_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "WALLETQ_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/d",
+    "WALLETQ_SMTP_URL": "smtp://127.0.0.1:1",
+}
+"Servers that are not there."
 
 
 @pytest.fixture
@@ -66,13 +72,7 @@ def alone(tmp_path: Path) -> CommandLine:
 
 @pytest.mark.parametrize("command", NEEDS_SERVERS, ids=" ".join)
 async def test_server_that_is_not_there_is_named_in_a_line(alone: CommandLine, command: list[str]) -> None:
-    ended = await alone.run(
-        *command,
-        WALLETQ_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
-        WALLETQ_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/d",
-        WALLETQ_SMTP_URL="smtp://127.0.0.1:1",
-        given=json.dumps(PENDING),
-    )
+    ended = await alone.run(*command, given=json.dumps(PENDING), **NOWHERE)
     assert ended.code == 3
     assert_explained(ended)
     assert "cannot be reached" in ended.err
@@ -99,9 +99,15 @@ async def test_missing_setting_says_what_to_do(alone: CommandLine) -> None:
     [
         ["nonsense"],
         ["status", "--nonsense"],
+        ["status", "--watch", "--interval", "nan"],
+        ["status", "--watch", "--interval", "inf"],
+        ["status", "--watch", "--interval", "0.09"],
+        ["verify", "--wait", "nan"],
+        ["verify", "--wait", "inf"],
+        ["verify", "--wait", "-1"],
+        ["order", "set-status", "ord-1", "paid", "--wait", "--timeout", "nan"],
         ["order", "set-status", "ord-1", "lost"],
         ["order", "set-status", "ord-1", "pending"],
-        ["order", "set-status", "ord-1", "paid", "-c", "DOGE"],
         ["order", "set-status", "x" * 65, "paid", "-c", "BTC", "--force"],
         ["wallets", "add", "-c", "USDT", TRON],
         ["wallets", "add", "-c", "DOGE", TRON],
@@ -126,7 +132,7 @@ async def test_missing_setting_says_what_to_do(alone: CommandLine) -> None:
     ids=" ".join,
 )
 async def test_bad_usage(alone: CommandLine, command: list[str]) -> None:
-    ended = await alone.run(*command)
+    ended = await alone.run(*command, **NOWHERE)  # before any server is asked
     assert ended.code == 2
     assert "Traceback" not in ended.err
     assert ended.out == ""

@@ -52,7 +52,7 @@ WRONG = {
     "WALLETQ_MAIL_QUEUED": ["perhaps"],
     "WALLETQ_MAIL_QUEUED_AFTER_SECONDS": ["-1", "nan"],
     "WALLETQ_MAIL_UNKNOWN": ["forget"],
-    "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1", "61"],
+    "WALLETQ_CLOCK_INTERVAL_SECONDS": ["0", "-1", "61", "nan"],
     "WALLETQ_LOG_LEVEL": ["verbose"],
     "WALLETQ_LOG_FORMAT": ["logfmt"],
     "WALLETQ_HTTP_PORT": ["0", "65536", "http"],
