@@ -17,6 +17,7 @@ from consumers.allocator.source import PartitionSource
 from consumers.allocator.store import Store
 from consumers.group import leave
 from consumers.member import member
+from consumers.waiting import first_of, unless
 from schemas.addresses import preload
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
@@ -67,16 +68,23 @@ async def run_allocator(settings: Settings, stop: asyncio.Event, monitor: "Monit
     watch = _watching(monitor, topic_names)
     group = topic_names.allocator_group
     await preloading
+
+    async def pause(seconds: float) -> None:
+        await first_of(stop, seconds)
+
     async with member(url, "walletq_allocator", group, settings.member_id) as id_lost:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type((KafkaError, ServerUnreachable)),
                 wait=wait_random_exponential(multiplier=0.1, max=2),
                 before_sleep=_tell,
+                sleep=pause,
             ):
                 with attempt:
-                    cluster = await cluster_id(settings)
-                    await _Membership(settings, topic_names, cluster, catalogue, outbox, watch).run(stop, id_lost)
+                    cluster = await unless(stop, cluster_id(settings))
+                    if cluster is not None:
+                        membership = _Membership(settings, topic_names, cluster, catalogue, outbox, watch)
+                        await membership.run(stop, id_lost)
         finally:
             await outbox.close()
 

@@ -1,9 +1,15 @@
 """Servers that go away under an allocator: it waits, goes on where it was, and loses nothing."""
 
+import asyncio
+from typing import Literal
+
 import asyncpg
+import pytest
 import structlog
 
+from consumers.allocator import handler
 from schemas.settings import Settings
+from storage.topics import find_topics
 from tests.integration.allocator_world import (
     allocating,
     assert_as_the_rules_say,
@@ -140,6 +146,26 @@ async def test_an_allocator_stops_in_time_though_kafka_is_frozen(
         await servers.pause("kafka")
         await lock.rollback()
         await assigned(database, "ord-1")  # so that it has a notification to publish
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+async def test_an_allocator_without_a_membership_stops_in_time_though_kafka_is_away(
+    settings: Settings, servers: Servers, monkeypatch: pytest.MonkeyPatch, fault: Literal["kill", "pause"]
+) -> None:
+    away = asyncio.Event()
+
+    async def find_the_last_time(settings: Settings, *wanted: str) -> dict[str, int]:
+        found = await find_topics(settings, *wanted)
+        await getattr(servers, fault)("kafka")
+        away.set()
+        return found
+
+    monkeypatch.setattr(handler, "find_topics", find_the_last_time)
+    with structlog.testing.capture_logs() as logs:
+        async with allocating(settings, stop_seconds=5):
+            await away.wait()
+            if fault == "kill":
+                await until(lambda: any(entry["event"] == "membership_lost" for entry in logs))
 
 
 async def blocked(settings: Settings) -> bool:
