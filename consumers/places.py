@@ -42,7 +42,8 @@ def check_log_fits(topic: str, partition: int, place: Place, log: Log) -> None:
         refuse(
             f"the topic has {log.partition_count} partitions, and had {place.partition_count} at first",
             "The number is fixed for ever: more partitions move keys and split a queue. "
-            "Make the topic anew under another WALLETQ_TOPIC_PREFIX with the old number, and copy the records.",
+            "Make the topic anew with the old number, under another WALLETQ_TOPIC_PREFIX and with an empty database "
+            "(WALLETQ_DATABASE_URL), and copy the records: the old database knows the places of the old topic.",
             may_pass=True,
         )
     if log.end < place.next_offset:

@@ -19,7 +19,7 @@ def test_a_log_that_reaches_the_place_fits(start: int, end: int) -> None:
         (Log("cluster", 12, 0, 4), "the log ends at offset 4", "WALLETQ_DATABASE_URL"),
         (Log("cluster", 12, 6, 9), "the log starts at offset 6", "WALLETQ_DATABASE_URL"),
         (Log("other", 12, 0, 9), "this one is other", "WALLETQ_KAFKA_BOOTSTRAP_SERVERS"),
-        (Log("cluster", 13, 0, 9), "13 partitions, and had 12", "WALLETQ_TOPIC_PREFIX"),
+        (Log("cluster", 13, 0, 9), "13 partitions, and had 12", "with an empty database"),
     ],
 )
 def test_a_log_of_another_history_is_refused_with_what_to_do(log: Log, found: str, advice: str) -> None:
