@@ -19,7 +19,7 @@ from consumers.allocator.publishing import Publishing
 from consumers.allocator.read_ahead import ReadAhead
 from consumers.allocator.reading import Reader
 from consumers.allocator.state import Applied, Batch, Entry, Reason, Refusal
-from consumers.allocator.store import Store
+from consumers.allocator.store import PAGE, Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
 from consumers.waiting import first_of
@@ -141,13 +141,24 @@ class Owner:
         self.next_offset = place.next_offset
         if place.published_offset < place.next_offset:
             self.step = "publish_again"
-            # Whoever owned the partition before may have committed and then not lived to publish.
-            unpublished = [item async for item in self._store.unpublished(place.published_offset, place.next_offset)]
-            await self._outbox.publish(self._store.partition, unpublished)
-            self._log.info("outbox_published_again", records=len(unpublished))
+            await self._publish_again(place)
         self._source.seek(place.next_offset)
         self._log.info("place_taken", next_offset=place.next_offset)
         return place.next_offset
+
+    async def _publish_again(self, place: Place) -> None:
+        """Publish what is committed and may not be published: whoever owned the partition before may not have lived to.
+
+        After a rebuild that may be all there ever was: it goes out page by page, each of which moves the watermark.
+        """
+        records = 0
+        for start in range(place.published_offset, place.next_offset, PAGE):
+            await self._note(start)
+            end = min(start + PAGE, place.next_offset)
+            page = [item async for item in self._store.unpublished(start, end)]
+            await self._outbox.publish(self._store.partition, page)
+            records += len(page)
+        self._log.info("outbox_published_again", records=records)
 
     async def _check(self, place: Place, found: Log) -> None:
         """A broker that has just come back may show an end that is too low for some seconds."""

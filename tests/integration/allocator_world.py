@@ -16,6 +16,7 @@ from consumers.allocator import run_allocator
 from consumers.allocator.in_hand import InHand
 from consumers.allocator.outbox import Outbox
 from consumers.allocator.owner import Owner
+from consumers.allocator.ports import Publisher
 from consumers.allocator.reading import Reader, Record
 from consumers.allocator.session import connecting
 from consumers.allocator.state import Entry
@@ -286,12 +287,12 @@ async def owning(
     settings: Settings,
     catalogue: Catalogue,
     log: FakeLog,
-    outbox: Outbox,
+    outbox: Publisher,
     *,
     batch_records: int = 100,
     in_hand: InHand | None = None,
 ) -> AsyncIterator[Owner]:
-    """An owner at work on a log in memory, with a real database and a real outbox; it is stopped at the end."""
+    """An owner at work on a log in memory, with a real database; it is stopped at the end."""
     store = store_of(settings, catalogue, log.partition)
     owner = Owner(store, log, outbox, catalogue, batch_records=batch_records, in_hand=in_hand or InHand())
     task = asyncio.create_task(owner.run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import asyncpg
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError
 from consumers.allocator.decide import decide
 from consumers.allocator.outbox import Message, dead_letter_message, notification_message
 from consumers.allocator.state import Batch, KeptDeadLetter, Notification
-from consumers.allocator.store import Store
+from consumers.allocator.store import PAGE, Store
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
@@ -135,6 +136,45 @@ async def test_what_was_committed_and_not_published_is_published_by_the_next_own
         for record in [*await consumed(settings, of.notifications), *await dead_letters(settings)]
     ]
     assert sorted(published, key=repr) == sorted(as_messages(settings, log.partition, in_memory), key=repr)
+
+
+class PagesPublished:
+    """Acknowledges what it is given, and keeps it, with the watermark and the seeks of that moment."""
+
+    def __init__(self, watermark: Callable[[], Awaitable[int]], log: FakeLog) -> None:
+        self.pages: list[list[Notification | KeptDeadLetter]] = []
+        self.watermarks: list[int] = []
+        self._watermark = watermark
+        self._log = log
+
+    async def publish(self, _partition: int, kept: Iterable[Notification | KeptDeadLetter]) -> None:
+        """See Publisher."""
+        assert not self._log.sought, "the place is used before everything is published"
+        self.pages.append(list(kept))
+        self.watermarks.append(await self._watermark())
+
+
+async def test_a_long_outbox_is_published_again_page_by_page(
+    settings: Settings, database: asyncpg.Connection, catalogue: Catalogue
+) -> None:
+    log = FakeLog()
+    for number in range(800):
+        log.append(wallet(number), pending(f"ord-{number}"), {"currency": "USDT"})
+    store = store_of(settings, catalogue)
+    wanted = as_messages(settings, log.partition, await commit_only(store, catalogue, log))
+    await store.close()
+
+    async def watermark() -> int:
+        return int((await partition_row(settings, database, log.partition))["published_offset"])
+
+    publisher = PagesPublished(watermark, log)
+    async with owning(settings, catalogue, log, publisher):
+        await until(lambda: log.sought)
+    published = as_messages(settings, log.partition, [item for page in publisher.pages for item in page])
+    for topic in {message.topic for message in wanted}:
+        assert [one for one in published if one.topic == topic] == [one for one in wanted if one.topic == topic]
+    assert all(len(page) <= PAGE for page in publisher.pages)
+    assert publisher.watermarks == [0, PAGE, 2 * PAGE]
 
 
 async def test_what_the_broker_does_not_take_is_not_published(settings: Settings, catalogue: Catalogue) -> None:
