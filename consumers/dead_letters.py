@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from consumers.messages import Headers, Message
 from schemas.topics import (
     HEADER_LENGTH,
     HEADER_MESSAGE,
@@ -13,9 +14,8 @@ from schemas.topics import (
     HEADER_SHA256,
     HEADER_TIMESTAMP,
     HEADER_TOPIC,
+    Names,
 )
-
-Headers = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Letter(Protocol):
     @property
     def record_at(self) -> datetime: ...
     @property
+    def key(self) -> bytes | None: ...
+    @property
     def value(self) -> bytes | None: ...
     @property
     def value_length(self) -> int | None: ...
@@ -70,3 +72,8 @@ def dead_letter_headers(topic: str, partition: int, letter: Letter) -> Headers:
     if letter.traceparent is not None:
         rows.append(("traceparent", letter.traceparent))
     return [(name, text.encode()) for name, text in rows]
+
+
+def dead_letter_message(topic: str, partition: int, letter: Letter) -> Message:
+    """A refused record: its own key and bytes, with why it was refused and where it came from as headers."""
+    return Message(Names.dead_letters(topic), letter.key, letter.value, dead_letter_headers(topic, partition, letter))

@@ -1,27 +1,17 @@
 """The outbox: publishes what is committed, in offset order, and knows when all of it is acknowledged."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaProducer
 
-from consumers.allocator.reading import partition_of
 from consumers.allocator.state import KeptDeadLetter, Notification
-from consumers.dead_letters import Headers, dead_letter_headers
+from consumers.dead_letters import dead_letter_message
+from consumers.messages import Message, send
 from schemas.topics import Names
 from storage.kafka import started, stop
-
-
-class Message(NamedTuple):
-    """A record to publish."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class _Waiting(NamedTuple):
@@ -97,7 +87,7 @@ class Outbox:
 
     async def _send_together(self, messages: list[Message]) -> Exception | None:
         try:
-            await _send(await self._started(), messages)
+            await send(await self._started(), messages)
         except BaseException as error:
             # After a failure a producer's sequence may have a hole: the next publish begins with a new one.
             await asyncio.shield(self._give_up())
@@ -121,28 +111,6 @@ class Outbox:
             await stop(producer)
 
 
-async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
-    """Send the messages in batches of one partition each, far cheaper than one by one, in the same order; return when
-    all of them are acknowledged."""
-    counts = {topic: len(await producer.partitions_for(topic)) for topic in {message.topic for message in messages}}
-    now_ms = time.time_ns() // 1_000_000
-    open_batches: dict[tuple[str, int], Any] = {}
-    sent: list[asyncio.Future[Any]] = []
-    for topic, key, value, headers in messages:
-        place = (topic, partition_of(key, counts[topic]) if key is not None else 0)
-        batch = open_batches.get(place)
-        if batch is None or batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
-            if batch is not None:
-                sent.append(await producer.send_batch(batch, topic, partition=place[1]))
-            batch = open_batches[place] = producer.create_batch()
-            batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
-    for (topic, partition), batch in open_batches.items():
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
-    await asyncio.wait(sent)
-    for acknowledgement in sent:
-        acknowledgement.result()
-
-
 def notification_message(names: Names, notification: Notification) -> Message:
     """The notification of an assignment: the same bytes, whether it comes from memory or from the database."""
     assignment = notification.assignment
@@ -164,9 +132,3 @@ def notification_message(names: Names, notification: Notification) -> Message:
     )
     headers = [("traceparent", notification.traceparent.encode())] if notification.traceparent else []
     return Message(names.notifications, assignment.order_id.encode(), value, headers)
-
-
-def dead_letter_message(topic: str, partition: int, kept: KeptDeadLetter) -> Message:
-    """A refused record: its own key and bytes, with why it was refused and where it came from as headers."""
-    headers = dead_letter_headers(topic, partition, kept)
-    return Message(Names.dead_letters(topic), kept.key, kept.value, headers)

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from aiokafka.partitioner import murmur2
-
 from consumers.allocator.state import Entry, Reason, Refusal
+from consumers.messages import partition_of
 from schemas.addresses import InvalidAddress, normalise
 from schemas.catalogue import Catalogue, Currency
 from schemas.events import FINAL, InvalidEvent, OrderStatusChanged, parse_event
@@ -30,11 +29,6 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-def partition_of(key: bytes, partition_count: int) -> int:
-    """The partition of a key as the Java client's default partitioner has it: murmur2 without its sign, modulo."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partition_count)
 
 
 class _Known(NamedTuple):

@@ -7,11 +7,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from consumers.dead_letters import DeadLetter, dead_letter_headers
+from consumers.dead_letters import DeadLetter, dead_letter_message
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.patience import patiently
+from consumers.messages import send
 from consumers.waiting import first_of
-from schemas.topics import Names
 from storage.kafka import started
 from storage.kafka import stop as stop_producer
 
@@ -60,17 +60,7 @@ class DeadLetterPublisher:
         try:
             if self._producer is None:
                 self._producer = await started(self._make_producer())
-            target = Names.dead_letters(self._topic)
-            acknowledgements = [
-                await self._producer.send(
-                    target,
-                    value=letter.value,
-                    key=letter.key,
-                    headers=dead_letter_headers(self._topic, letter.partition, letter),
-                )
-                for letter in letters
-            ]
-            await asyncio.gather(*acknowledgements)
+            await send(self._producer, [dead_letter_message(self._topic, one.partition, one) for one in letters])
         except KafkaError:
             failed, self._producer = self._producer, None
             if failed is not None:

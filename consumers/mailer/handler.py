@@ -45,7 +45,7 @@ from schemas.topics import Names, names
 from storage.database import AWAY, BY_INDEX, create_pool
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
-from storage.kafka import FETCH_BYTES, MAX_FETCH_BYTES, client_options, connecting
+from storage.kafka import FETCH_BYTES, client_options, connecting
 from storage.migrations import check_migrated
 
 if TYPE_CHECKING:
@@ -272,6 +272,4 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 def _producer(settings: Settings) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
-        **client_options(settings), client_id="walletq-mailer", acks="all", max_request_size=MAX_FETCH_BYTES
-    )
+    return AIOKafkaProducer(**client_options(settings), client_id="walletq-mailer", acks="all")

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import asyncpg
 
 from consumers.allocator.needs import needs_of
-from consumers.allocator.reading import Reader, partition_of
+from consumers.allocator.reading import Reader
 from consumers.allocator.session import DatabaseSession
 from consumers.allocator.state import Entry, Pool
+from consumers.messages import partition_of
 from operations.dead_letters.edits import Setting
 from operations.dead_letters.forecast import Forecast, Outcome, entry_of
 from operations.dead_letters.letters import SQL, Letter

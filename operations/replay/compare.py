@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 
-from consumers.allocator.reading import partition_of
 from consumers.allocator.state import Counts, Order, Wallet
+from consumers.messages import partition_of
 from operations.replay.inputs import SQL, Inputs
 from operations.replay.replaying import Replay, Scope
 from operations.replay.state import Row

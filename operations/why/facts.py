@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from consumers.allocator.reading import partition_of
+from consumers.messages import partition_of
 from operations.dead_letters.letters import Place, Replay, Wanted, find_replays, find_rows, place_of
 from operations.pace import Pace, read_paces
 from schemas.topics import PARTITIONS

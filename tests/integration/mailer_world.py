@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from consumers.mailer import run_mailer
 from consumers.mailer.terms import Terms
+from consumers.messages import Message, send
 from schemas.events import WalletAssigned
 from schemas.settings import Settings
 from schemas.topics import Names, names
@@ -142,9 +143,9 @@ class World:
         for one in said:
             await self.publish_bytes(one.model_dump_json().encode(), one.order_id.encode())
 
-    async def publish_bytes(self, value: bytes | None, key: bytes) -> None:
+    async def publish_bytes(self, value: bytes | None, key: bytes | None) -> None:
         """Any record."""
-        await self.producer.send_and_wait(self.topic, value, key=key, headers=[("traceparent", TRACEPARENT.encode())])
+        await send(self.producer, [Message(self.topic, key, value, [("traceparent", TRACEPARENT.encode())])])
 
     async def assigned(self, order_id: str, **of_the_order: Any) -> WalletAssigned:
         """An order with a wallet, and its notification published."""

@@ -11,9 +11,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from consumers.allocator.decide import decide
-from consumers.allocator.outbox import Message, dead_letter_message, notification_message
+from consumers.allocator.outbox import notification_message
 from consumers.allocator.state import Batch, KeptDeadLetter, Notification
 from consumers.allocator.store import PAGE, Store
+from consumers.dead_letters import dead_letter_message
+from consumers.messages import Message
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.events import WalletAssigned
 from schemas.settings import Settings

@@ -57,6 +57,20 @@ async def test_a_large_record_is_known_by_its_length_and_digest(world: World) ->
     assert "__walletq.errors.value.length" not in dict(empty.headers)
 
 
+@pytest.mark.parametrize("value", [None, b"x" * (MAX_KEPT_BYTES + 1)], ids=["null", "large"])
+async def test_a_record_of_which_neither_key_nor_value_is_there_stops_no_mailer(
+    world: World, value: bytes | None
+) -> None:
+    await world.publish_bytes(value, None)
+    said = await world.assigned("ord-1")
+    async with mailing(world.settings):
+        [letter] = await world.dead_letters(1)
+        await world.until(said, "sent")
+        await eventually(lambda: _published(world))
+    assert (letter.key, letter.value) == (None, None)
+    assert ("__walletq.errors.value.length" in dict(letter.headers)) == (value is not None)
+
+
 async def test_a_notification_of_an_unknown_assignment_is_a_dead_letter(world: World, inbox: Inbox) -> None:
     said = await world.order("ord-1")
     await world.publish(said.model_copy(update={"notification_id": uuid4()}))

@@ -9,11 +9,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
-from consumers.allocator.outbox import Message, Outbox
+from consumers.allocator.outbox import Outbox
 from consumers.allocator.ports import Publisher, Session, Source
 from consumers.allocator.session import connecting
 from consumers.allocator.source import PartitionSource
 from consumers.allocator.state import Order, Wallet
+from consumers.messages import Message
 from schemas.settings import Settings
 from schemas.topics import names
 from storage.database import connect

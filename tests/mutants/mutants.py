@@ -9,6 +9,7 @@ OWNER = "consumers/allocator/owner.py"
 STORE = "consumers/allocator/store.py"
 SESSION = "consumers/allocator/session.py"
 OUTBOX = "consumers/allocator/outbox.py"
+MESSAGES = "consumers/messages.py"
 PUBLISHING = "consumers/allocator/publishing.py"
 DECIDE = "consumers/allocator/decide.py"
 NEEDS = "consumers/allocator/needs.py"
@@ -210,7 +211,7 @@ MUTANTS = (
     ),
     Mutant(
         "a publish does not wait for the acknowledgements",
-        OUTBOX,
+        MESSAGES,
         "    for acknowledgement in sent:\n        acknowledgement.result()\n",
         "",
         OUTBOX_TESTS,

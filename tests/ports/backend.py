@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from consumers.allocator.outbox import Message
 from consumers.allocator.ports import Publisher, Session, Source
 from consumers.allocator.state import Order, Wallet
+from consumers.messages import Message
 
 TOPIC = "order-status"
 

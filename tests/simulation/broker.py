@@ -8,8 +8,10 @@ from operator import attrgetter
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from consumers.allocator.outbox import Message, dead_letter_message, notification_message
+from consumers.allocator.outbox import notification_message
 from consumers.allocator.state import KeptDeadLetter, Notification
+from consumers.dead_letters import dead_letter_message
+from consumers.messages import Message
 from consumers.places import Log
 from schemas.topics import PARTITIONS, Names
 from tests.reference import Record

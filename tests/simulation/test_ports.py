@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from consumers.allocator.outbox import Message
 from consumers.allocator.ports import Publisher, Session, Source
 from consumers.allocator.state import Order, Wallet
+from consumers.messages import Message
 from tests.ports import LOG_PROMISES, PUBLISHER_PROMISES, SESSION_PROMISES
 from tests.ports.backend import TOPIC, Promise
 from tests.simulation.broker import SimulatedLog, SimulatedPublisher, SimulatedSource, SimulatedTopics

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from consumers.allocator.reading import Reader, partition_of
+from consumers.allocator.reading import Reader
 from consumers.allocator.state import Entry
+from consumers.messages import partition_of
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.examples import EXAMPLES
 from tests.reference import PARTITIONS, right_partition
