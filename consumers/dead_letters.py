@@ -14,13 +14,14 @@ from schemas.topics import (
     HEADER_SHA256,
     HEADER_TIMESTAMP,
     HEADER_TOPIC,
+    MAX_KEPT_BYTES,
     Names,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that was refused, or a notification whose mail was; `value` is None where it was too large to keep."""
+    """A record that was refused, or a notification whose mail was; key and value are None where too large to keep."""
 
     partition: int
     offset: int
@@ -55,6 +56,11 @@ class Letter(Protocol):
     def value_sha256(self) -> str | None: ...
     @property
     def traceparent(self) -> str | None: ...
+
+
+def kept(content: bytes | None) -> bytes | None:
+    """A record's key or value, where it is small enough to go along: the dead letter has to fit into a batch, too."""
+    return content if len(content or b"") <= MAX_KEPT_BYTES else None
 
 
 def dead_letter_headers(topic: str, partition: int, letter: Letter) -> Headers:

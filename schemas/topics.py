@@ -23,7 +23,7 @@ HEADER_REPLAY_OF = "__walletq.replay.of"
 "On an event that was replayed from a dead letter: topic/partition/offset of the record that was refused."
 HEADER_REPLAY_BY = "__walletq.replay.by"
 MAX_KEPT_BYTES = 256 * 1024
-"A dead letter carries the record's value up to this size; beyond it, its length and SHA-256."
+"A dead letter carries the record's key and value up to this size; of a larger value its length and SHA-256."
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from consumers.allocator.needs import needs_of
 from consumers.allocator.ports import Connect, Session
 from consumers.allocator.state import Batch, Changes, DeadLetter, KeptDeadLetter, Notification, State, Step
+from consumers.dead_letters import kept
 from consumers.errors import Fenced
 from consumers.places import Place
 from schemas.catalogue import Catalogue
-from schemas.topics import MAX_KEPT_BYTES
 
 PAGE = 1_000
 
@@ -106,8 +106,8 @@ def as_kept(dead_letter: DeadLetter) -> KeptDeadLetter:
         reason=refusal.reason.value,
         message=refusal.message,
         record_at=entry.at,
-        key=entry.key if len(entry.key or b"") <= MAX_KEPT_BYTES else None,
-        value=value if len(value or b"") <= MAX_KEPT_BYTES else None,
+        key=kept(entry.key),
+        value=kept(value),
         value_length=None if value is None else len(value),
         value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
         traceparent=entry.traceparent,

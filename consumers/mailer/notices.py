@@ -8,10 +8,9 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from consumers.dead_letters import DeadLetter
+from consumers.dead_letters import DeadLetter, kept
 from consumers.mailer.endings import Dossier, Ending
 from schemas.events import WalletAssigned
-from schemas.topics import MAX_KEPT_BYTES
 
 INVALID_EVENT = "invalid_event"
 UNKNOWN_ASSIGNMENT = "unknown_assignment"
@@ -131,7 +130,7 @@ def decide(notices: Sequence[Notice], known: Mapping[UUID, Known], places: Mappi
 
 
 def dead_letter(record: Record, reason: str, message: str) -> DeadLetter:
-    """The dead letter of a record: its bytes up to 256 KiB, beyond that their length and digest."""
+    """The dead letter of a record: its key and value up to 256 KiB each; of a larger value its length and digest."""
     value = record.value
     return DeadLetter(
         partition=record.partition,
@@ -139,8 +138,8 @@ def dead_letter(record: Record, reason: str, message: str) -> DeadLetter:
         reason=reason,
         message=message,
         record_at=datetime.fromtimestamp(min(max(record.timestamp, 0), _LAST_MILLISECOND) / 1000, UTC),
-        key=record.key,
-        value=value if value is not None and len(value) <= MAX_KEPT_BYTES else None,
+        key=kept(record.key),
+        value=kept(value),
         value_length=None if value is None else len(value),
         value_sha256=None if value is None else hashlib.sha256(value).hexdigest(),
         traceparent=record.traceparent,

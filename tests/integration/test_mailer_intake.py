@@ -11,12 +11,14 @@ import structlog
 from pydantic import SecretStr
 
 from consumers.errors import LogDoesNotFit
+from consumers.messages import partition_of
 from schemas.settings import Settings, SettingsError
-from schemas.topics import MAX_KEPT_BYTES, names
+from schemas.topics import MAX_KEPT_BYTES, PARTITIONS, Names, names
 from storage.errors import NotMigrated, ServerUnreachable, TopicMissing
 from tests.integration.mailer_world import TRACEPARENT, TRON, World, eventually, mailing, open_world
 from tests.integration.outsiders import taking_over
 from tests.servers.inbox import Inbox
+from tests.servers.topics import consumed, largest_value
 from tests.servers.wait import until
 
 
@@ -69,6 +71,19 @@ async def test_a_record_of_which_neither_key_nor_value_is_there_stops_no_mailer(
         await eventually(lambda: _published(world))
     assert (letter.key, letter.value) == (None, None)
     assert ("__walletq.errors.value.length" in dict(letter.headers)) == (value is not None)
+
+
+async def test_a_key_that_is_too_large_for_a_dead_letter_is_left_out(world: World) -> None:
+    large = bytes(largest_value(b"[]") - 100)  # with the headers of the record just what the broker takes
+    partition = partition_of(large, PARTITIONS)
+    beside = [key for n in range(200) if partition_of(key := f"ord-{n}".encode(), PARTITIONS) == partition]
+    for key in (beside[0], large, beside[1]):
+        await world.publish_bytes(b"[]", key)
+    async with mailing(world.settings):
+        await world.dead_letters(3)
+        await eventually(lambda: _published(world))
+    letters = await consumed(world.settings, Names.dead_letters(world.topic), partitions=1)
+    assert [(letter.key, letter.value) for letter in letters] == [(beside[0], b"[]"), (None, b"[]"), (beside[1], b"[]")]
 
 
 async def test_a_notification_of_an_unknown_assignment_is_a_dead_letter(world: World, inbox: Inbox) -> None:
