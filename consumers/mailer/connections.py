@@ -12,7 +12,11 @@ from consumers.mailer.verdicts import Verdict
 CLOSE_AFTER_SECONDS = 30.0
 "A connection that was idle for longer is closed."
 
-_SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
+_SAFE = re.compile(r"[^\s<>\x00-\x1f\x7f\ud800-\udfff]+@[^\s<>@\x00-\x1f\x7f\ud800-\udfff]+")
+
+
+class NoAddress(Exception):
+    """A recipient that RCPT cannot say."""
 
 
 class Connections:
@@ -34,10 +38,10 @@ class Connections:
                 that is slow to answer has the message all the same: whoever gives up sends it twice.
 
         Raises:
-            ValueError: the recipient is nothing that RCPT can say.
+            NoAddress: the recipient is nothing that RCPT can say.
         """
         if not _SAFE.fullmatch(message.recipient):
-            raise ValueError("the recipient is no address, or would say more in SMTP than that")
+            raise NoAddress("the recipient is no address, or would say more in SMTP than that")
         now = asyncio.get_running_loop().time()
         session = await self._take()
         try:

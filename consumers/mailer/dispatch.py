@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import structlog
 
-from consumers.mailer.connections import Connections
+from consumers.mailer.connections import Connections, NoAddress
 from consumers.mailer.deliveries import Claim, Deliveries, Settled
 from consumers.mailer.endings import (
     GIVE_BACK,
@@ -258,8 +258,8 @@ class Dispatcher:
             verdict = await self._connections.send(
                 message, self._terms.send_seconds, self._terms.answer_seconds - task.waited
             )
-        except ValueError as error:
-            return Ending("failed", f"the mail cannot be addressed: {type(error).__name__}", counted=True)
+        except NoAddress as error:
+            return Ending("failed", f"the mail cannot be addressed: {error}", counted=True)
         self._report(verdict, began_at)
         if self._watch is not None:
             self._watch.attempted(task.dossier, verdict, task.claimed_at, began_at)

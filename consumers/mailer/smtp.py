@@ -78,6 +78,8 @@ class Session:
             problem = Reply(error.code, error.message)
         except (SMTPException, OSError) as error:
             problem = read_loss(self._phase, error)
+        except ValueError as error:  # IDNA knows no such host, or FIPS no such digest; the message is not the matter
+            problem = NoAnswer(f"it cannot be asked: {type(error).__name__}")
         self._leave()
         verdict = classify(self._phase, problem)
         # After anything but a plain answer nobody knows what the server says next.

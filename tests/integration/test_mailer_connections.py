@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from consumers.mailer import smtp
-from consumers.mailer.connections import Connections
+from consumers.mailer.connections import Connections, NoAddress
 from consumers.mailer.letters import Message
 from consumers.mailer.mail_server import MailServer
 from consumers.mailer.tls import trusting
@@ -174,11 +174,12 @@ async def test_a_server_that_is_not_there_is_tried_again_later(dial: Dial) -> No
 
 
 @pytest.mark.parametrize(
-    "odd", ["ann@example.com>\r\nRCPT TO:<eve@example.com", "ann@example.com> NOTIFY=NEVER", "ann", ""]
+    "odd",
+    ["ann@example.com>\r\nRCPT TO:<eve@example.com", "ann@example.com> NOTIFY=NEVER", "ann@\ud800.example", "ann", ""],
 )
 async def test_a_recipient_that_would_say_more_than_an_address_is_told_to_no_server(dial: Dial, odd: str) -> None:
     async with serving(MoodyServer()) as server:
-        with pytest.raises(ValueError, match="the recipient is no address"):
+        with pytest.raises(NoAddress, match="the recipient is no address"):
             await dial(server).send(replace(ANN, recipient=odd), 5)
     assert server.connections == 0
 

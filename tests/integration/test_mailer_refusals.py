@@ -259,6 +259,17 @@ async def test_a_mail_server_that_is_down_delays_mails_and_nothing_else(world: W
             await world.until(said, "sent")
 
 
+async def test_a_mail_server_whose_name_is_none_fails_no_mail(world: World) -> None:
+    said = await world.assigned("ord-1")
+    nowhere = world.settings.model_copy(update={"smtp_url": SecretStr("smtp://mail..example:25")})
+    async with mailing(nowhere, terms=quick(nowhere)):
+        await eventually(partial(_tried, world, said, 2))
+    delivery = await world.delivery(said) or {}
+    assert (delivery["state"], delivery["outcome"]) == ("due", "transient: CONNECT: it cannot be asked: UnicodeError")
+    async with serving(MoodyServer()) as server, mailing(aimed_at(world, server)):
+        await world.until(said, "sent")
+
+
 async def test_after_an_outage_what_met_silence_does_not_wait_for_its_next_attempt(world: World) -> None:
     server = MoodyServer(rcpt=["451 Later"])
     async with serving(server):
