@@ -161,30 +161,43 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _find_places(self) -> None:
         topic = self._topic
-        wanted = sorted(self._unplaced)
+        try:
+            places = await self._fitting_places(sorted(self._unplaced))
+        except LogDoesNotFit as problem:
+            self._wait_for_fit(problem)
+            return
+        self._misfit_since = None
+        mine = self._consumer.assignment()
+        for partition, next_offset in places.items():
+            at = TopicPartition(topic.name, partition)
+            if partition in self._unplaced and at in mine:
+                self._consumer.seek(at, next_offset)
+                self._consumer.resume(at)
+                self._unplaced.discard(partition)
+                self._places[partition] = next_offset
+        log.info("places_found", topic=topic.name, partitions=len(self._places))
+
+    async def _fitting_places(self, wanted: list[int]) -> dict[int, int]:
+        """Where these partitions go on, as the database says, once it is known that their logs fit.
+
+        Raises:
+            LogDoesNotFit: one does not.
+        """
+        topic = self._topic
+        shown = self._consumer.partitions_for_topic(topic.name)  # None while the broker does not know the topic
+        count = topic.partition_count if shown is None else len(shown)
+        # Before the rows are made: the database refuses one beyond the number of partitions that it knows.
+        at_start = Place(topic.partition_count, topic.cluster_id, 0, 0)
+        check_log_fits(topic.name, wanted[-1], at_start, Log(topic.cluster_id, count, 0, 0))
         places = await self._deliveries.places(wanted, topic.partition_count, topic.cluster_id)
         partitions = [TopicPartition(topic.name, partition) for partition in wanted]
         starts = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)
         for place in places:
             at = TopicPartition(topic.name, place.partition)
-            found = Log(topic.cluster_id, topic.partition_count, starts[at], ends[at])
-            try:
-                known = Place(place.partition_count, place.cluster_id, place.next_offset, place.next_offset)
-                check_log_fits(topic.name, place.partition, known, found)
-            except LogDoesNotFit as problem:
-                self._wait_for_fit(problem)
-                return
-        self._misfit_since = None
-        mine = self._consumer.assignment()
-        for place in places:
-            at = TopicPartition(topic.name, place.partition)
-            if place.partition in self._unplaced and at in mine:
-                self._consumer.seek(at, place.next_offset)
-                self._consumer.resume(at)
-                self._unplaced.discard(place.partition)
-                self._places[place.partition] = place.next_offset
-        log.info("places_found", topic=topic.name, partitions=len(self._places))
+            known = Place(place.partition_count, place.cluster_id, place.next_offset, place.next_offset)
+            check_log_fits(topic.name, place.partition, known, Log(topic.cluster_id, count, starts[at], ends[at]))
+        return {place.partition: place.next_offset for place in places}
 
     def _wait_for_fit(self, problem: LogDoesNotFit) -> None:
         now = time.monotonic()

@@ -1,13 +1,18 @@
 """Where the mailer's consumer goes on, and what becomes of records that it cannot take."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 import structlog
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from pydantic import SecretStr
 
 from consumers.errors import LogDoesNotFit
@@ -15,6 +20,7 @@ from consumers.messages import partition_of
 from schemas.settings import Settings, SettingsError
 from schemas.topics import MAX_KEPT_BYTES, PARTITIONS, Names, names
 from storage.errors import NotMigrated, ServerUnreachable, TopicMissing
+from storage.kafka import admin_client, client_options
 from tests.integration.mailer_world import TRACEPARENT, TRON, World, eventually, mailing, open_world
 from tests.integration.outsiders import taking_over
 from tests.servers.inbox import Inbox
@@ -151,12 +157,25 @@ async def test_a_mailer_refuses_to_run_on_a_log_that_does_not_fit(world: World, 
     assert caught.value.exit_code == 1
 
 
+async def test_more_partitions_end_a_mailer_that_is_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def attentive(settings: Settings) -> dict[str, Any]:
+        return client_options(settings) | {"metadata_max_age_ms": 100}
+
+    async def ended_by_more_partitions(mailer: "asyncio.Task[None]") -> None:
+        await world.until(said, "sent")
+        async with admin_client(world.settings) as admin:
+            await admin.create_partitions({world.topic: NewPartitions(PARTITIONS + 1)}, timeout_ms=10_000)
+        await eventually(lambda: _done(mailer.done()))
+
+    monkeypatch.setattr("consumers.mailer.handler.client_options", attentive)
+    monkeypatch.setattr("consumers.mailer.intake.MISFIT_SECONDS", 0.5)
+    said = await world.assigned("ord-1")
+    with pytest.raises(LogDoesNotFit, match=f"has {PARTITIONS + 1} partitions, and had {PARTITIONS} at first"):
+        async with mailing(world.settings) as mailer:
+            await ended_by_more_partitions(mailer)
+
+
 async def test_a_log_that_begins_after_the_place_is_refused(world: World) -> None:
-    from aiokafka.admin.records_to_delete import RecordsToDelete
-    from aiokafka.structs import TopicPartition
-
-    from storage.kafka import admin_client
-
     said = await world.assigned("ord-1")
     async with mailing(world.settings):
         delivery = await world.until(said, "sent")
