@@ -87,6 +87,11 @@ class Catalogue(BaseModel):
         """Every (currency, network), in the catalogue's order."""
         return [(code, network) for code, currency in self.currencies.items() for network in currency.networks]
 
+    @property
+    def shortest_cool_down(self) -> timedelta | None:
+        """The soonest after its release that a wallet which is kept aside may be another order's; None for no such."""
+        return min((one.cool_down for one in self.currencies.values() if one.cool_down_minutes), default=None)
+
 
 def read_catalogue(path: Path | None = None) -> Catalogue:
     """Read a catalogue from a TOML file, or the shipped one where no path is given.

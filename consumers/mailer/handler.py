@@ -99,7 +99,7 @@ async def run_mailer(
             connections,
             gate,
             letters,
-            terms or Terms.of(settings),
+            terms or Terms.of(settings, catalogue),
             on_dead_letter=publisher.wake.set,
             watch=watch,
         )

@@ -1,9 +1,11 @@
 """The limits by which a mailer works: how many mails are under way, and how long each step of one may take."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from consumers.mailer.endings import Backoff
+from schemas.catalogue import Catalogue
 from schemas.settings import Settings
 
 AHEAD = 8
@@ -24,16 +26,20 @@ class Terms:
     "After a silence of so long, what met it need not wait for its next attempt."
     per_second: float | None = None
     per_domain: float | None = None
+    cool_down_seconds: float = math.inf
+    "The shortest after which a released wallet that was kept aside may be the next order's."
 
     @classmethod
-    def of(cls, settings: Settings) -> "Terms":
-        """Those of the settings."""
+    def of(cls, settings: Settings, catalogue: Catalogue) -> "Terms":
+        """Those of the settings and the catalogue."""
+        shortest = catalogue.shortest_cool_down
         return cls(
             settings.mail_connections,
             settings.mail_lease_seconds,
             settings.mail_unknown,
             per_second=settings.mail_per_second,
             per_domain=settings.mail_per_domain_per_second,
+            cool_down_seconds=shortest.total_seconds() if shortest else math.inf,
         )
 
     @property
@@ -55,8 +61,9 @@ class Terms:
 
     @property
     def answer_seconds(self) -> float:
-        """The outcome is known within so many seconds of the claim."""
-        return self.lease_seconds * 0.9
+        """The outcome is known within so many seconds of the claim: before the lease is over, and before the wallet of
+        an order that ends meanwhile may be another's."""
+        return min(self.lease_seconds, self.cool_down_seconds) * 0.9
 
     @property
     def forget_seconds(self) -> float:

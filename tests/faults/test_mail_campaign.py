@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from consumers.mailer.terms import Terms
 from operations.verify import check
+from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from schemas.topics import names
 from storage.kafka import client_options
@@ -41,7 +42,7 @@ async def test_every_mail_is_accepted_or_ends_with_a_reason_and_twice_only_where
     record_property(COUNTED, count.as_text())
     assert set(count.states) == {"sent", "failed"}
     assert set(count.twice) == {"dropped after the dot", "mailer killed"}
-    assert count.twice["mailer killed"] <= 10 * Terms.of(settings).in_flight
+    assert count.twice["mailer killed"] <= 10 * Terms.of(settings, read_catalogue()).in_flight
 
 
 @pytest.mark.timeout(600)

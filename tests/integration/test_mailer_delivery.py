@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumers.mailer.terms import Terms
+from schemas.catalogue import read_catalogue
 from schemas.settings import Settings
 from tests.integration.mailer_world import (
     TRACEPARENT,
@@ -113,7 +114,7 @@ async def test_no_more_mails_are_in_flight_than_there_are_connections(world: Wor
         for n in range(9):
             await world.assigned(f"ord-{n}", address=f"{TRON[:-3]}{n:03}")
         settings = world.settings.model_copy(update={"smtp_url": SecretStr(server.url), "mail_connections": 3})
-        async with mailing(settings, terms=replace(Terms.of(settings), stop_seconds=0.5)):
+        async with mailing(settings, terms=replace(Terms.of(settings, read_catalogue()), stop_seconds=0.5)):
             await eventually(lambda: _claimed(world, 9))
             await until(lambda: len(server.envelopes) == 3)
     assert (server.connections, len(server.envelopes)) == (3, 3)

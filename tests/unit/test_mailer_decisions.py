@@ -1,5 +1,6 @@
 """The mailer's pure decisions: verdicts, endings, the gate, what a batch of notifications changes."""
 
+import math
 import ssl
 from collections import Counter
 from dataclasses import replace
@@ -21,7 +22,9 @@ from consumers.mailer.silence import Silence
 from consumers.mailer.smtp import read_loss
 from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Insecure, Kind, NoAnswer, Phase, Problem, Reply, Unsupported, Verdict, classify
+from schemas.catalogue import read_catalogue
 from schemas.events import WalletAssigned
+from schemas.settings import Settings
 from schemas.trace import read_traceparent
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -168,11 +171,28 @@ def test_waits_grow_up_to_the_ceiling(attempts: int, draw: float) -> None:
     assert 0 <= delay < min(300.0, 2.0 ** min(attempts, 60)) + 1e-9
 
 
-@given(st.floats(1, 3600), st.sampled_from(["resend", "hold"]))
-def test_the_longest_attempt_ends_before_its_lease(lease: float, unknown: str) -> None:
-    terms = Terms(8, lease, unknown)  # type: ignore[arg-type]
+@given(st.floats(1, 3600), st.sampled_from(["resend", "hold"]), st.integers(1, 100) | st.just(math.inf))
+def test_the_longest_attempt_ends_before_its_lease_and_before_a_wallet_that_is_released_meanwhile_is_another_s(
+    lease: float, unknown: str, cool_down_minutes: float
+) -> None:
+    terms = Terms(8, lease, unknown, cool_down_seconds=cool_down_minutes * 60)  # type: ignore[arg-type]
     assert terms.begin_seconds > 0
-    assert terms.begin_seconds + terms.send_seconds <= terms.answer_seconds < lease
+    assert terms.begin_seconds + terms.send_seconds <= terms.answer_seconds < min(lease, cool_down_minutes * 60)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds"), [((0, 0, 0, 0), 3240), ((0, 3, 0, 0), 162), ((9, 0, 1, 2), 54), ((90,) * 4, 3240)]
+)
+def test_an_answer_is_waited_for_no_longer_than_the_shortest_cool_down(
+    minutes: tuple[int, ...], seconds: float
+) -> None:
+    shipped = read_catalogue()
+    cooling = {
+        code: currency.model_copy(update={"cool_down_minutes": cool_down})
+        for (code, currency), cool_down in zip(shipped.currencies.items(), minutes, strict=True)
+    }
+    terms = Terms.of(Settings(mail_lease_seconds=3600), shipped.model_copy(update={"currencies": cooling}))
+    assert terms.answer_seconds == pytest.approx(seconds)
 
 
 class Time:
