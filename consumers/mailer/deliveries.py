@@ -162,10 +162,10 @@ class Deliveries:
             await self._add_dead_letters(connection, [one for id_, one in dead_letters.items() if id_ in held])
         return held
 
-    async def hasten(self) -> int:
-        """Make due what has met silence. How many deliveries that were."""
+    async def hasten(self, count: int) -> int:
+        """Make due up to `count` deliveries that met silence. How many that were; fewer where no more are left."""
         async with self._work() as connection:
-            status: str = await connection.execute(SQL["hasten"])
+            status: str = await connection.execute(SQL["hasten"], count)
         return int(status.split()[-1])
 
     async def next_due(self) -> float | None:

@@ -40,6 +40,8 @@ FRESH_SECONDS = 1.0
 "What was read of a delivery longer ago is read again before its mail goes out."
 LOOK_SECONDS = 1.0
 "Between two looks for what other mailers left."
+HASTENED_TOGETHER = 1_000
+"Of the mails that met silence so many are made due in one statement."
 
 Composer = Callable[[Dossier, datetime], Message]
 "Writes the mail of a delivery at a time."
@@ -106,8 +108,8 @@ class Dispatcher:
         self._turns = 0
         self._errors: dict[str, str] = {}
         self._silence = Silence(time.monotonic, terms.forget_seconds)
-        self._hastens = False
-        "The server answers again after an outage."
+        self._answers_again = asyncio.Event()
+        "After an outage; what met silence is not due yet."
         self._wants_room = False
         "There may be more that is due than there was room for."
         self._look_at = 0.0
@@ -131,7 +133,7 @@ class Dispatcher:
 
     @property
     def error(self) -> str | None:
-        """Why the last attempt to claim, or to settle, came to nothing; it is made again."""
+        """Why the last attempt to claim, settle or hasten came to nothing; it is made again."""
         return next((f"{what}: {error}" for what, error in self._errors.items()), None)
 
     @property
@@ -144,6 +146,7 @@ class Dispatcher:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._work()) for _ in range(self._terms.connections)]
             workers.append(tasks.create_task(self._settle()))
+            workers.append(tasks.create_task(self._hasten()))
             while not stop.is_set():
                 self.wake.clear()
                 pause = await self._patiently(self._claim, "claiming deliveries", stop)
@@ -172,11 +175,6 @@ class Dispatcher:
 
     async def _claim(self) -> float:
         """Take on as many deliveries as there is room for. Seconds to wait before the next look."""
-        if self._hastens:
-            mails = await self._deliveries.hasten()
-            self._hastens = False
-            self._look_at = 0.0
-            log.info("mail_server_answers_again", mails_hastened=mails)
         room = self._gate.room(self._terms.in_flight - self._in_flight, self._in_flight)
         self._wants_room = room <= 0
         if self._wants_room:
@@ -201,6 +199,21 @@ class Dispatcher:
             # Due and not claimed: another mailer is claiming it in this moment.
             self._look_at = time.monotonic() + (LOOK_SECONDS if due is None else min(max(due, 0.02), LOOK_SECONDS))
         return max(0.01, self._look_at - time.monotonic())
+
+    async def _hasten(self) -> None:
+        """After an outage make due what met silence: in portions, and beside the claims, which must not wait for it."""
+        portion = partial(self._deliveries.hasten, HASTENED_TOGETHER)
+        while True:
+            await self._answers_again.wait()
+            self._answers_again.clear()
+            mails, is_more = 0, True
+            while is_more:
+                hastened = await self._patiently(portion, "hastening mails", self._stopping) or 0
+                mails += hastened
+                self._look_at = 0.0
+                self.wake.set()
+                is_more = hastened == HASTENED_TOGETHER and not self._stopping.is_set()
+            log.info("mail_server_answers_again", mails_hastened=mails)
 
     async def _work(self) -> None:
         while True:
@@ -276,8 +289,7 @@ class Dispatcher:
 
     def _report(self, verdict: Verdict, began_at: float) -> None:
         if self._silence.note(verdict, began_at) >= self._terms.outage_seconds:
-            self._hastens = True
-            self.wake.set()
+            self._answers_again.set()
         if verdict.kind is Kind.SERVER_REFUSES:
             if (pause := self._gate.refused(began_at)) is not None:
                 log.error("mail_server_refuses_us", answer=verdict.text, pause_seconds=pause)

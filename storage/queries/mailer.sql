@@ -188,10 +188,20 @@ WHERE deliveries.notification_id = ended.notification_id
   AND deliveries.lease_holder = ended.lease_holder
 RETURNING deliveries.notification_id;
 
--- hasten: what met silence is due now: no answer of the server, which would begin with its code
+-- hasten: up to $1 deliveries that met silence are due now: no answer of the server, which would begin with its code;
+-- never one that another mailer has in hand
+WITH silent AS (
+    SELECT notification_id
+    FROM deliveries
+    WHERE next_attempt_at > now() AND state = 'due' AND outcome ~ '^transient: [A-Z]+: [^0-9]'
+    ORDER BY next_attempt_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
 UPDATE deliveries
 SET next_attempt_at = now(), updated_at = now()
-WHERE next_attempt_at > now() AND state = 'due' AND outcome ~ '^transient: [A-Z]+: [^0-9]';
+FROM silent
+WHERE deliveries.notification_id = silent.notification_id;
 
 -- next_due: seconds until the next delivery is due or a lease runs out; NULL where there is none
 SELECT extract(epoch FROM min(next_attempt_at) - now())::float8

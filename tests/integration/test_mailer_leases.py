@@ -132,6 +132,20 @@ def unwritten(_dossier: Dossier, _at: datetime) -> Message:
     raise AssertionError
 
 
+async def test_what_met_silence_is_made_due_in_portions(world: World, deliveries: Deliveries) -> None:
+    said = [await world.order(f"ord-{n}", address=f"T{n}") for n in range(6)]
+    ids, orders = [one.notification_id for one in said], [one.order_id for one in said]
+    offsets = list(range(6))
+    await world.database.execute(SQL["add_deliveries"], ids, [0] * 6, offsets, ["USDT"] * 6, orders, [None] * 6)
+    await world.database.execute(
+        "UPDATE deliveries SET next_attempt_at = now() + interval '1 hour', outcome = CASE order_id"
+        " WHEN 'ord-5' THEN 'transient: RCPT: 451 4.7.1' ELSE 'transient: CONNECT: timeout' END"
+    )
+    assert [await deliveries.hasten(2) for _ in range(4)] == [2, 2, 1, 0]
+    claims = await deliveries.claim(10, uuid4(), LEASE_SECONDS)
+    assert {claim.order_id for claim, _ in claims} == {one.order_id for one in said[:5]}
+
+
 async def test_whoever_has_lost_the_lease_ends_nothing(
     world: World, deliveries: Deliveries, said: WalletAssigned
 ) -> None:

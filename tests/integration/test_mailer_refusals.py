@@ -22,6 +22,11 @@ from tests.servers.mail_server import DROP, Mood, mail_server
 from tests.servers.wait import until
 
 QUICK = Backoff(base=0.05, ceiling=0.2)
+REFUSE_TO_HASTEN = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+    CREATE TRIGGER refuse_to_hasten BEFORE UPDATE ON deliveries FOR EACH ROW
+    WHEN (OLD.state = 'due' AND NEW.state = 'due') EXECUTE FUNCTION refuse();
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # by the test's server
 
@@ -285,6 +290,25 @@ async def test_after_an_outage_what_met_silence_does_not_wait_for_its_next_attem
             for one in said:
                 await world.until(one, "sent")
             assert (await world.delivery(late) or {})["state"] == "due"
+
+
+async def test_mails_go_out_though_what_met_silence_cannot_be_made_due_yet(world: World) -> None:
+    server = MoodyServer()
+    async with serving(server):
+        pass
+    silent = await world.assigned("ord-1")
+    settings = aimed_at(world, server)
+    patient = Backoff(base=3600, ceiling=3600)
+    async with mailing(settings, terms=replace(quick(settings), backoff=patient, outage_seconds=0.001)):
+        await eventually(partial(_tried, world, silent, 1))
+        await world.database.execute(REFUSE_TO_HASTEN)
+        async with serving(server):
+            first = await world.assigned("ord-2", address=f"{TRON[:-1]}a")
+            await world.until(first, "sent")
+            second = await world.assigned("ord-3", address=f"{TRON[:-1]}b")
+            await world.until(second, "sent")
+            await world.database.execute("DROP TRIGGER refuse_to_hasten ON deliveries")
+            await world.until(silent, "sent")
 
 
 async def test_a_refused_mail_is_not_tried_past_the_expiry_of_its_order(world: World) -> None:

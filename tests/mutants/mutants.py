@@ -364,8 +364,8 @@ MUTANTS = (
     Mutant(
         "claim without lock: two mailers claim the same mail",
         MAILER_SQL,
-        "    LIMIT $1\n    FOR UPDATE SKIP LOCKED\n",
-        "    LIMIT $1\n",
+        "    LIMIT $1\n    FOR UPDATE SKIP LOCKED\n), queued AS (\n",
+        "    LIMIT $1\n), queued AS (\n",
         "tests/integration/test_mailer_leases.py",
     ),
     Mutant(
