@@ -143,9 +143,9 @@ class World:
         for one in said:
             await self.publish_bytes(one.model_dump_json().encode(), one.order_id.encode())
 
-    async def publish_bytes(self, value: bytes | None, key: bytes | None) -> None:
-        """Any record."""
-        await send(self.producer, [Message(self.topic, key, value, [("traceparent", TRACEPARENT.encode())])])
+    async def publish_bytes(self, value: bytes | None, key: bytes | None, *, times: int = 1) -> None:
+        """Any record, so many times."""
+        await send(self.producer, [Message(self.topic, key, value, [("traceparent", TRACEPARENT.encode())])] * times)
 
     async def assigned(self, order_id: str, **of_the_order: Any) -> WalletAssigned:
         """An order with a wallet, and its notification published."""
