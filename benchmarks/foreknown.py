@@ -20,10 +20,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.contenders import Run
 from benchmarks.log import Log
-from consumers.allocator.handler import FETCH_WAIT_MS
+from benchmarks.parts import FETCHING
 from embedded.child import Child
 from schemas.topics import PARTITIONS
-from storage.kafka import FETCH_BYTES
 
 TABLE = 'CREATE TABLE answers (partition int, "offset" bigint, answer text, PRIMARY KEY (partition, "offset"))'
 COMMIT = "INSERT INTO answers SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[])"
@@ -98,15 +97,7 @@ async def main(
 ) -> None:
     """Answer until SIGTERM."""
     known: dict[str, Answer] = orjson.loads(await asyncio.to_thread(Path(answers).read_bytes))
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        fetch_max_bytes=FETCH_BYTES,
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", **FETCHING)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, enable_idempotence=True)
     connection = await asyncpg.connect(database_url)
     sent: set[asyncio.Future[object]] = set()

@@ -34,6 +34,14 @@ from schemas.topics import PARTITIONS, names
 from storage.kafka import FETCH_BYTES, client_options
 
 WRITE = "write-"
+FETCHING = {
+    "isolation_level": "read_committed",
+    "enable_auto_commit": False,
+    "fetch_max_wait_ms": FETCH_WAIT_MS,
+    "fetch_max_bytes": FETCH_BYTES,
+    "max_partition_fetch_bytes": FETCH_BYTES,
+}
+"How the allocator's consumer fetches (consumers.allocator.handler)."
 
 
 class Decided(NamedTuple):
@@ -87,15 +95,11 @@ async def consume(settings: Settings, *, validate: bool) -> tuple[int, float, fl
 
 @asynccontextmanager
 async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """It fetches as the allocator's (consumers.allocator.handler), without a group."""
+    """It fetches as the allocator's, without a group."""
     consumer = AIOKafkaConsumer(
         **client_options(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
         auto_offset_reset="none",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        fetch_max_bytes=FETCH_BYTES,
-        max_partition_fetch_bytes=FETCH_BYTES,
+        **FETCHING,
     )
     await consumer.start()
     try:

@@ -79,6 +79,13 @@ MUTANTS = (
         "early is fenced, and takes it again (docs/protocol: what the model does not need)",
     ),
     Mutant(
+        "a partition that the topic did not have gets a place",
+        ALLOCATOR_SQL,
+        "WHERE NOT EXISTS (SELECT FROM partitions WHERE topic = $1 AND (partition_count, cluster_id) <> ($3, $4))\n",
+        "",
+        PORTS,
+    ),
+    Mutant(
         "the catalogue that decided last is read before the place is waited for",
         SESSION,
         '        row = await self._connection.fetchrow(SQL["take_place"], topic, partition)\n',
