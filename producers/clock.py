@@ -7,10 +7,10 @@ has no effect.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -28,13 +28,12 @@ from storage.database import connect
 from storage.errors import ServerUnreachable, TopicMissing
 from storage.migrations import check_migrated
 from storage.sql import read_queries
+from storage.waiting import pausing, unless
 
 if TYPE_CHECKING:
     from monitoring.monitor import Monitor
 
 log = structlog.get_logger(__name__)
-
-Result = TypeVar("Result")
 
 PAGE = 1_000
 "The most events of a kind and currency that one look publishes."
@@ -65,13 +64,14 @@ async def run_clock(settings: Settings, stop: asyncio.Event, monitor: "Monitor |
     async with _followed(monitor, settings, done):
         while clock is not None and not stop.is_set():
             try:
-                await _until_stopped(clock.run(), stop)
+                await unless(stop, clock.run())
                 continue
             except AWAY as error:
                 log.warning("clock_waits_for_a_server", error=str(error) or type(error).__name__)
             finally:
                 await clock.close()
-            clock = await _until_stopped(_reopened(settings, stop, done), stop)
+            # What was under way is done again by the next look, and does no harm.
+            clock = await unless(stop, _reopened(settings, stop, done))
     log.info("clock_stopped")
 
 
@@ -171,27 +171,10 @@ class Clock:
 
 async def _reopened(settings: Settings, stop: asyncio.Event, done: Done) -> Clock:
     """A new clock, as soon as the servers are back."""
-
-    async def pause(seconds: float) -> None:
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
-
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(AWAY),
         wait=wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS),
-        sleep=pause,
+        sleep=pausing(stop),
         reraise=True,
     )
     return await retrying(Clock.open, settings, done)
-
-
-async def _until_stopped(work: Coroutine[object, object, Result], stop: asyncio.Event) -> Result | None:
-    """The work's result, or None where `stop` came first: what it was about is done again, and does no harm."""
-    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        task.cancel()
-        stopping.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)

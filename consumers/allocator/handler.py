@@ -17,7 +17,6 @@ from consumers.allocator.source import PartitionSource
 from consumers.allocator.store import Store
 from consumers.group import leave
 from consumers.member import member
-from consumers.waiting import first_of, unless
 from schemas.addresses import preload
 from schemas.catalogue import Catalogue, read_catalogue
 from schemas.settings import Settings
@@ -27,6 +26,7 @@ from storage.errors import ServerUnreachable
 from storage.kafka import FETCH_BYTES, client_options
 from storage.migrations import check_migrated
 from storage.topics import cluster_id, find_topics
+from storage.waiting import pausing, unless
 
 if TYPE_CHECKING:
     from consumers.allocator.watching import Watch
@@ -68,17 +68,13 @@ async def run_allocator(settings: Settings, stop: asyncio.Event, monitor: "Monit
     watch = _watching(monitor, topic_names)
     group = topic_names.allocator_group
     await preloading
-
-    async def pause(seconds: float) -> None:
-        await first_of(stop, seconds)
-
     async with member(url, "walletq_allocator", group, settings.member_id) as id_lost:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type((KafkaError, ServerUnreachable)),
                 wait=wait_random_exponential(multiplier=0.1, max=2),
                 before_sleep=_tell,
-                sleep=pause,
+                sleep=pausing(stop),
             ):
                 with attempt:
                     cluster = await unless(stop, cluster_id(settings))

@@ -22,10 +22,10 @@ from consumers.allocator.state import Applied, Batch, Entry, Reason, Refusal
 from consumers.allocator.store import PAGE, Store
 from consumers.errors import Fenced, LogDoesNotFit
 from consumers.places import RESTORE, Log, Place, check_log_fits
-from consumers.waiting import first_of
 from schemas.catalogue import Catalogue
 from storage.database import AWAY, REFUSED
 from storage.errors import ServerUnreachable
+from storage.waiting import first_of
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from consumers.dead_letters import DeadLetter, dead_letter_message
 from consumers.mailer.deliveries import Deliveries
 from consumers.mailer.patience import patiently
 from consumers.messages import send
-from consumers.waiting import first_of
 from storage.kafka import started
 from storage.kafka import stop as stop_producer
+from storage.waiting import first_of
 
 log = structlog.get_logger(__name__)
 

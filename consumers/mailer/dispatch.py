@@ -31,7 +31,7 @@ from consumers.mailer.patience import SERVER_AWAY, patiently
 from consumers.mailer.silence import Silence
 from consumers.mailer.terms import Terms
 from consumers.mailer.verdicts import Kind, Phase, Verdict
-from consumers.waiting import first_of
+from storage.waiting import first_of
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

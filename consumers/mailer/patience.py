@@ -9,9 +9,9 @@ import tenacity
 from aiokafka.errors import KafkaError
 
 from consumers.errors import MembershipLost
-from consumers.waiting import first_of
 from storage.database import AWAY
 from storage.errors import ServerUnreachable
+from storage.waiting import pausing
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,6 @@ async def patiently(
         what: what the step is, for the log.
     """
 
-    async def wait(seconds: float) -> None:
-        await first_of(stop, seconds)
-
     def report(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning("server_away", during=what, attempt=state.attempt_number, error=_name(error))
@@ -45,7 +42,7 @@ async def patiently(
         retry=tenacity.retry_if_exception_type(errors),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_SECONDS),
         stop=lambda _: stop.is_set(),
-        sleep=wait,
+        sleep=pausing(stop),
         before_sleep=report,
     )
     try:

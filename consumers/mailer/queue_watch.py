@@ -10,7 +10,7 @@ from consumers.mailer.deliveries import Deliveries, Waiting
 from consumers.mailer.notices import Delivery
 from consumers.mailer.patience import patiently
 from consumers.mailer.topic import Topic
-from consumers.waiting import first_of
+from storage.waiting import first_of
 
 log = structlog.get_logger(__name__)
 

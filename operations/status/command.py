@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 
 import asyncpg
 
-from consumers.waiting import first_of
 from operations.database import connect_operator, operator_session
 from operations.kafka_log import KafkaLog, open_log
 from operations.status.facts import Status, read_status
@@ -19,6 +18,7 @@ from schemas.settings import Settings
 from storage.database import AWAY
 from storage.database import unreachable as database_unreachable
 from storage.errors import ServerUnreachable
+from storage.waiting import first_of
 
 
 async def show_status(settings: Settings, *, watch: float | None, as_json: bool) -> int:

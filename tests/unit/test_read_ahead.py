@@ -19,10 +19,9 @@ from tests.simulation.loop import simulate
 class Consumer:
     """A log that gives these numbers of records, one number at each look, and notes the looks and the rests."""
 
-    def __init__(self, *counts: int, value: bytes = b"", of_one_answer: int = 1_000_000) -> None:
+    def __init__(self, *counts: int, value: bytes = b"") -> None:
         self._counts = list(counts)
         self._value = value
-        self._of_one_answer = of_one_answer
         self._here = 0
         self.looks: list[float] = []
         self.rests: list[float] = []
@@ -40,7 +39,7 @@ class Consumer:
                 await asyncio.sleep(seconds)
                 return []
             self._here = self._counts.pop(0)
-        given = min(most, self._here, self._of_one_answer)
+        given = min(most, self._here)
         self._here -= given
         return [SimpleNamespace(offset=0, timestamp=0, key=b"", value=self._value, headers=()) for _ in range(given)]
 

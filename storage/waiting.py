@@ -1,7 +1,7 @@
 """Waiting for an event, within a time or beside some work."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,6 +17,15 @@ async def first_of(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
+def pausing(event: asyncio.Event) -> Callable[[float], Awaitable[None]]:
+    """Pauses that the event cuts short, as tenacity takes them for its `sleep`."""
+
+    async def pause(seconds: float) -> None:
+        await first_of(event, seconds)
+
+    return pause
+
+
 async def unless(event: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
     """The result of the work; None where the event came first, and the work was given up."""
     working, coming = asyncio.create_task(work), asyncio.create_task(event.wait())
@@ -24,6 +33,6 @@ async def unless(event: asyncio.Event, work: Coroutine[object, object, T]) -> T 
         await asyncio.wait([working, coming], return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        coming.cancel()
         working.cancel()
-        await asyncio.wait([working])
+        coming.cancel()
+        await asyncio.gather(working, coming, return_exceptions=True)
